@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The login-node program: one request in, one answer out.
+
+The controller sends these sources over stdin (``plugin_utils/remote.py``); setup also installs
+them as ``program.pyz``, which ``~/.jupyter_connect`` and the keeper call by command line.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+
+from . import failure
+
+# verb -> module and function, imported only when asked for: a launch should not pay for setup.
+VERBS = {
+    "server_inspect": ("server_config", "inspect"),
+    "server_apply": ("server_config", "apply"),
+    "batch": ("batch", "apply"),
+    "preflight": ("preflight", "look"),
+    "launch": ("session", "launch"),
+    "look": ("session", "look"),
+    "info": ("session", "info"),
+    "stop": ("session", "stop"),
+    "control": ("session", "control"),
+    "probe": ("route_probe", "probe"),
+    "parallel": ("parallel", "apply"),
+}
+
+# What program.pyz answers to on its command line: verb -> module whose main(argv) returns an exit status.
+COMMANDS = {
+    "connect": "connect",
+    "drop-successor": "renewal",
+    "adopt-job": "renewal",
+    "local-supervise": "schedulers.local",
+}
+
+
+def load(module):
+    """Import a module of this program by its short name."""
+    return importlib.import_module("." + module, __name__.rpartition(".")[0])
+
+
+def answer(request):
+    """Carry out one request.
+
+    :param request: dict with ``verb`` and that verb's arguments.
+    :returns: dict; on failure ``{"failed": True, "msg": ..., ...}``.
+    """
+    os.umask(0o077)
+    try:
+        module, function = VERBS[request["verb"]]
+        return getattr(load(module), function)(request)
+    except failure.Failure as error:
+        return error.as_result()
+    except OSError as error:
+        return failure.from_os_error(error).as_result()
+    except Exception:  # the answer must reach the person, whatever broke
+        lines = traceback.format_exc().strip().splitlines()
+        return {
+            "failed": True,
+            "msg": "The login-node program broke: %s. This is a fault of the collection; its traceback is in 'exception'."
+            % lines[-1],
+            "exception": "\n".join(lines),
+        }
+
+
+def main(request, marker):
+    """Answer the controller: print the answer as one ASCII line that starts with ``marker``.
+
+    :param request: str, JSON.
+    :param marker: str, random, so that no banner and no log line can pass for an answer.
+    """
+    sys.stdout.write("\n%s%s\n" % (marker, json.dumps(answer(json.loads(request)))))
+    sys.stdout.flush()
+
+
+def command_line(argv):
+    """Run a command of ``program.pyz``.
+
+    :param argv: list of str without the program's own name.
+    :returns: int, the exit status.
+    """
+    os.umask(0o077)
+    if not argv or argv[0] not in COMMANDS:
+        sys.stderr.write("usage: program.pyz %s ...\n" % "|".join(sorted(COMMANDS)))
+        return 2
+    try:
+        return load(COMMANDS[argv[0]]).main(argv)
+    except failure.Failure as error:
+        sys.stderr.write(error.message + "\n")
+        return 1

@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends the login-node program over Ansible's own connection and reads its answer.
+
+The program goes over stdin: nothing of it shows in a process list, no file is left behind, and it
+runs on login nodes whose Python is too old for Ansible's module wrapper.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import pathlib
+import secrets
+import shlex
+import zlib
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+
+PACKAGE = "hpc_jupyter"
+SOURCES = pathlib.Path(__file__).resolve().parent.parent / "module_utils"
+OLDEST_PYTHON = (3, 6)
+
+# Runs on any Python 3: refuses an old one in words, else makes the sources importable from memory.
+_BOOTSTRAP = """\
+import sys
+MARKER = {marker!r}
+if sys.version_info < {oldest!r}:
+    sys.stdout.write("\\n" + MARKER + '{{"old_python": "%d.%d"}}\\n' % sys.version_info[:2])
+    sys.exit(0)
+import base64, json, zlib
+import importlib.abc, importlib.util
+class Memory(importlib.abc.Loader, importlib.abc.MetaPathFinder):
+    def __init__(self, sources):
+        self.sources = sources
+    def path(self, name):
+        stem = "/".join(name.split(".")[1:])
+        for path in ((stem + "/__init__.py").lstrip("/"), stem + ".py"):
+            if path in self.sources:
+                return path
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {package!r} and self.path(name):
+            package = self.path(name).endswith("__init__.py")
+            return importlib.util.spec_from_loader(name, self, is_package=package)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        path = self.path(module.__name__)
+        exec(compile(self.sources[path], {package!r} + "/" + path, "exec"), module.__dict__)
+DATA = json.loads(zlib.decompress(base64.b64decode({data!r})).decode("utf-8"))
+sys.meta_path.insert(0, Memory(DATA["sources"]))
+from {package} import program
+program.SOURCES = DATA["sources"]
+program.main(DATA["request"], MARKER)
+"""
+
+
+@functools.lru_cache(maxsize=1)
+def program_sources() -> dict[str, str]:
+    """Return the login-node program: relative path -> source text."""
+    sources = {"__init__.py": ""}
+    for path in sorted(SOURCES.rglob("*.py")):
+        sources[path.relative_to(SOURCES).as_posix()] = path.read_text(encoding="utf-8")
+    sources.setdefault("schedulers/__init__.py", "")
+    return sources
+
+
+def payload(request: dict, marker: str) -> bytes:
+    """Return the Python source that carries the program and one request."""
+    data = json.dumps({"sources": program_sources(), "request": json.dumps(request)})
+    return _BOOTSTRAP.format(
+        marker=marker,
+        oldest=OLDEST_PYTHON,
+        package=PACKAGE,
+        data=base64.b64encode(zlib.compress(data.encode("utf-8"), 9)),
+    ).encode("ascii")
+
+
+# The quick way asks nothing: one exec. Only when that fails are the other places looked at.
+_QUICK = 'for p in {candidates}; do p=$(command -v "$p" 2>/dev/null) && exec "$p" -I -; done; echo {marker}none'
+_SEARCH = r"""
+try() {{ command -v "$1" >/dev/null 2>&1 || return 1
+  v=$("$1" -I -c 'import sys; sys.stdout.write("%d.%d %s" % (sys.version_info[0], sys.version_info[1], sys.executable))' </dev/null 2>/dev/null) || return 1
+  case "$v" in 3.[6-9]" "*|3.[1-9][0-9]" "*) echo "{marker}${{v#* }}"; exit 0;; esac; seen="$seen $1 ($v)"; }}
+look() {{ for p in {candidates} python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python3.7 python3.6 python3 python \
+  /usr/libexec/platform-python /usr/bin/python3 /usr/local/bin/python3 /opt/rh/rh-python3*/root/usr/bin/python3; do try "$p"; done; }}
+look
+command -v module >/dev/null 2>&1 || for f in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh "$MODULESHOME/init/sh" \
+  /usr/share/modules/init/sh /usr/share/lmod/lmod/init/sh; do [ -r "$f" ] && . "$f" >/dev/null 2>&1 && break; done
+for m in {modules}; do module load "$m" >/dev/null 2>&1; done
+look
+echo "{marker}none$seen"
+"""
+
+
+class ProgramAction(ActionBase):
+    """An action plugin that talks with the login-node program."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    _python: str | None = None
+
+    def program(self, verb: str, request: dict, task_vars: dict) -> dict:
+        """Run one verb of the login-node program and return its answer.
+
+        :raises ProgramFailed: with the program's own answer, when it says that it failed.
+        :raises AnsibleConnectionFailure: when the login node can't be reached.
+        """
+        answer = self._call(dict(request, verb=verb), task_vars)
+        if answer.get("failed"):
+            raise ProgramFailed(answer)
+        return answer
+
+    def _call(self, request: dict, task_vars: dict) -> dict:
+        for attempt in range(3):
+            marker = f"hpc.jupyter:{secrets.token_hex(8)}:"
+            command = _QUICK.format(
+                candidates=" ".join(self._candidates(task_vars)), marker=marker
+            )
+            result = self._quietly(command, payload(request, marker))
+            answer = _after_marker(result["stdout"], marker)
+            if answer and answer.startswith("{"):
+                answer = json.loads(answer)
+                if "old_python" not in answer:
+                    return answer
+            elif answer is None and attempt == 0 and result["rc"] in (0, 255):
+                # A connection that broke in the middle: the program is idempotent, so ask again.
+                continue
+            if self._python:
+                break
+            self._python = self._search_python(task_vars)
+        raise ProgramFailed({
+            "failed": True,
+            "cause": "no-answer",
+            "msg": (
+                "The login node ran no answer out of our program (exit status %s). It said: %s"
+                % (result["rc"], printable(_last_lines(result["stdout"] + "\n" + result["stderr"])) or "nothing")
+            ),
+        })
+
+    def _candidates(self, task_vars: dict) -> list[str]:
+        """Return shell words for the Pythons to try, best first."""
+        if self._python:
+            return [shlex.quote(self._python)]
+        words = []
+        for name in ("jupyter_login_python", "ansible_python_interpreter"):
+            value = task_vars.get(name)
+            value = self._templar.template(value) if value else None
+            if value and not str(value).startswith("auto"):
+                words.append(shlex.quote(str(value)))
+        return [*words, "python3", '"$HOME/.jupyter/batch/python"', "/usr/libexec/platform-python"]
+
+    def _search_python(self, task_vars: dict) -> str:
+        """Look for a Python in every usual place, after the site's modules if need be."""
+        marker = f"hpc.jupyter:{secrets.token_hex(8)}:"
+        modules = self._templar.template(task_vars.get("jupyter_modules") or [])
+        script = _SEARCH.format(
+            marker=marker,
+            candidates=" ".join(self._candidates(task_vars)),
+            modules=" ".join(shlex.quote(str(module)) for module in modules),
+        )
+        found = ""
+        # A login shell knows the PATH and the module command that a plain `ssh host command` lacks.
+        for shell in ("sh", "bash -l"):
+            result = self._quietly(f"{shell} -c {shlex.quote(script)}", None)
+            found = _after_marker(result["stdout"], marker) or "none"
+            if not found.startswith("none"):
+                return found
+        raise ProgramFailed({
+            "failed": True,
+            "cause": "no-python",
+            "msg": (
+                "No Python 3.6 or newer was found on the login node%s. Nothing was changed there. "
+                "Set jupyter_login_python to the path of one, or jupyter_modules to the module that brings one "
+                "('module avail python' on the login node lists them)."
+                % (" (seen:%s)" % printable(found[4:]) if found[4:].strip() else "")
+            ),
+        })
+
+    def _quietly(self, command: str, data: bytes | None) -> dict:
+        """Run a command with its output kept out of ``-vvv``, for it may hold a password's hash."""
+        context = self._connection._play_context  # the flag that connection plugins look at
+        before = getattr(context, "no_log", False)
+        context.no_log = True
+        try:
+            return self._low_level_execute_command(command, in_data=data)
+        finally:
+            context.no_log = before
+
+
+class ProgramFailed(AnsibleError):
+    """The login-node program said that it failed; ``answer`` holds what it said."""
+
+    def __init__(self, answer: dict):
+        super().__init__(str(answer.get("msg")))
+        self.answer = answer
+
+
+def reach_failure(error: AnsibleConnectionFailure, host: str) -> dict:
+    """Turn a failed connection into a result that says what to type next."""
+    return {
+        "failed": True,
+        "unreachable": True,
+        "cause": "unreachable",
+        "msg": f"{printable(str(error))} Nothing was changed on {host}.",
+    }
+
+
+def _after_marker(text: str, marker: str) -> str | None:
+    for line in text.splitlines():
+        if line.startswith(marker):
+            return line[len(marker):].strip()
+    return None
+
+
+def _last_lines(text: str, count: int = 5) -> str:
+    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
