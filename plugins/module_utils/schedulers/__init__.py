@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The schedulers, by name. A further one is one file here and one line in ``_CLASSES``."""
+
+from . import _locate, base, slurm
+
+# In the order in which detect prefers them.
+_CLASSES = (
+    slurm.Slurm,
+)
+NAMES = tuple(cls.name for cls in _CLASSES)
+
+
+def get(name, run, commands=None, directory=None, user=None):
+    """Return the scheduler of that name.
+
+    :param name: str, one of NAMES.
+    :param run: see base.Scheduler, as the rest.
+    :raises base.NotFound: there is none of that name.
+    """
+    for cls in _CLASSES:
+        if cls.name == name:
+            return cls(run, commands=commands, directory=directory, user=user)
+    raise base.NotFound("jupyter_scheduler: '%s' is none of auto, %s." % (base.words(str(name)), ", ".join(NAMES)))
+
+
+def detect(run, wanted="auto", modules=()):
+    """Find out which scheduler this host has, by what its commands say of themselves.
+
+    :param run: see base.Scheduler.
+    :param wanted: str, ``auto`` or one of NAMES, to look for that one alone.
+    :param modules: list of str, environment modules that bring the commands on this site.
+    :returns: (name, commands, evidence): str, dict of absolute paths by command name, str in words.
+    :raises base.NotFound: with where it was looked for.
+    """
+    if wanted != "auto" and wanted not in NAMES:
+        get(wanted, run)
+    finder = _locate.Finder(run, modules)
+    tried = []
+    for cls in _CLASSES:
+        if wanted not in ("auto", cls.name):
+            continue
+        found = cls.detect(finder)
+        if found.commands is not None:
+            return cls.name, found.commands, found.evidence
+        tried.append(found.evidence)
+    raise base.NotFound("No scheduler was found (%s). Looked in %s. Set jupyter_scheduler (and jupyter_modules, where a module "
+                        "brings its commands), or run on a login node." % ("; ".join(tried), finder.places()))
