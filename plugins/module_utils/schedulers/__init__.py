@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The schedulers, by name. A further one is one file here and one line in ``_CLASSES``."""
 
-from . import _locate, base, slurm
+from . import _locate, base, local, slurm
 
 # In the order in which detect prefers them.
 _CLASSES = (
     slurm.Slurm,
+    local.Local,
 )
 NAMES = tuple(cls.name for cls in _CLASSES)
 
@@ -39,11 +40,12 @@ def detect(run, wanted="auto", modules=()):
     finder = _locate.Finder(run, modules)
     tried = []
     for cls in _CLASSES:
-        if wanted not in ("auto", cls.name):
+        # A notebook on a cluster's login node by mistake is against the rules of most sites: local is never guessed.
+        if wanted != cls.name and (wanted != "auto" or cls is local.Local):
             continue
         found = cls.detect(finder)
         if found.commands is not None:
             return cls.name, found.commands, found.evidence
         tried.append(found.evidence)
-    raise base.NotFound("No scheduler was found (%s). Looked in %s. Set jupyter_scheduler (and jupyter_modules, where a module "
-                        "brings its commands), or run on a login node." % ("; ".join(tried), finder.places()))
+    raise base.NotFound("No scheduler was found (%s). Looked in %s. Set jupyter_modules where a module brings its commands, "
+                        "use a login node, or set 'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried), finder.places()))
