@@ -18,7 +18,7 @@ from .layout import HOSTS, LOGIN_SHAPES, NODE_SHAPES, NODES, SOFTWARE, USERS, Ba
 
 
 def main(argv: List[str]) -> int:
-    arguments = _parser().parse_args(_split_command(argv))
+    arguments = _parser().parse_args(argv)
     if os.geteuid() != 0:
         print("cluster: must be root: it makes namespaces and mounts", file=sys.stderr)
         return 1
@@ -35,8 +35,9 @@ def main(argv: List[str]) -> int:
 def _up(arguments: argparse.Namespace) -> None:
     layout = Layout(arguments.name, arguments.net, arguments.shape, arguments.software)
     started = time.monotonic()
-    lifecycle.up(layout, lambda line: print(line, flush=True))
-    print("cluster %s (%s) is up after %.1f s" % (layout.name, ",".join(layout.shapes), time.monotonic() - started))
+    made = lifecycle.up(layout, lambda line: print(line, flush=True), fresh=arguments.fresh)
+    print("cluster %s (%s) %s" % (layout.name, ",".join(layout.shapes), "is up after %.1f s" % (
+        time.monotonic() - started) if made else "was up already"))
     print("  log in:     ssh -F %s login        (also: %s)" % (
         layout.ssh_config, ", ".join(list(NODES) + ["login-dave", "login-wan"])))
     print("  inventory:  %s" % layout.inventory)
@@ -112,11 +113,6 @@ def _round_trip(text: str) -> str:
     return text
 
 
-def _split_command(argv: List[str]) -> List[str]:
-    # argparse takes the first `--` for itself; the command may hold options of its own.
-    return argv
-
-
 def _parser() -> argparse.ArgumentParser:
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("--name", default=argparse.SUPPRESS, help="which cluster (default: hpc)")
@@ -130,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         verbs[name].set_defaults(function=function)
         return verbs[name]
 
-    added = verb("up", _up, "bring a cluster up (a running one of that name is replaced)")
+    added = verb("up", _up, "bring a cluster up; one that is up already, with this shape, stays")
+    added.add_argument("--fresh", action="store_true", help="replace it even so")
     added.add_argument("--net", default="10.77.0", help="first three numbers of its /24 (default: 10.77.0)")
     added.add_argument("--shape", default=NODE_SHAPES[0],
                        help="one of %s and any of %s, joined by commas (default: %s)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from typing import Dict, List
@@ -16,6 +17,7 @@ from .layout import HOSTS, LOGIN, NODES, USERS, Layout, User
 
 SLURM_COMMANDS = ("sacct sacctmgr salloc sattach sbatch sbcast scancel scontrol sdiag sinfo sprio squeue sreport srun "
                   "sshare sstat strigger generate_pbs_nodefile pbsnodes qalter qdel qhold qrerun qrls qstat qsub").split()
+CLUSTER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cluster")
 # Where the commands are in the shape `login-path`.
 SITE_BIN = "usr/local/slurm/bin"
 
@@ -33,6 +35,10 @@ def write(layout: Layout) -> None:
     for user in USERS:
         _write_home(layout, user)
     _write(layout.path("known_hosts"), known)
+    if "otp" in layout.shapes:
+        # What SSH_ASKPASS runs in place of a person: each prompt uses up one code.
+        _write(layout.path("askpass"), "#!/bin/sh\nexec %s --name %s otp \"${OTP_USER:-%s}\"\n"
+               % (shlex.quote(CLUSTER), layout.name, USERS[0].name), 0o700)
     _write(layout.ssh_config, _ssh_config(layout))
     _write(layout.inventory, _inventory(layout))
     _write(layout.path("cluster.json"), json.dumps(layout.facts(), indent=2) + "\n")

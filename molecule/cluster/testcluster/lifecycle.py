@@ -13,19 +13,28 @@ import subprocess
 from typing import Callable, Iterator, List
 
 from . import configuration, hosts, network, packages, software, wan
-from .layout import HOSTS, NODES, STATES, Layout
+from .layout import HOSTS, NODES, STATES, BadRequest, Layout
 
 HOME_SIZE = "1g"
 
 
-def up(layout: Layout, say: Callable[[str], None]) -> None:
+def up(layout: Layout, say: Callable[[str], None], fresh: bool = False) -> bool:
     """Bring the cluster up, from whatever state; returns when every host is usable.
 
+    False if it was up already and well, in this very shape: then nothing is touched, unless `fresh`.
     Raises hosts.Trouble, software.NotBuilt or subprocess.CalledProcessError; the cluster is then down again.
     """
-    packages.install_missing(say)
+    with alone():
+        missing = packages.missing()
+        if missing and clusters_up():
+            raise hosts.Trouble("packages are missing (%s), and to install them under running clusters would pull "
+                                "their /etc and /var away: take down %s first"
+                                % (" ".join(missing), ", ".join(clusters_up())))
+        packages.install(missing, say)
     software.prepare(layout.software, say)
     with alone():
+        if not fresh and _is_well(layout):
+            return False
         sweep(layout)
         try:
             os.makedirs(layout.state, mode=0o700)
@@ -41,6 +50,21 @@ def up(layout: Layout, say: Callable[[str], None]) -> None:
         except BaseException:
             sweep(layout)
             raise
+    return True
+
+
+def clusters_up() -> List[str]:
+    return [name for name in sorted(os.listdir(STATES)) if os.path.exists(os.path.join(STATES, name, "cluster.json"))]
+
+
+def _is_well(layout: Layout) -> bool:
+    try:
+        if Layout.of_running(layout.name).facts() != layout.facts():
+            return False
+        hosts.wait_for_nodes(layout, list(NODES), limit=0)
+    except (BadRequest, hosts.Trouble):
+        return False
+    return all(hosts.running(layout).values()) and all(network.plugged(layout, host) for host in HOSTS)
 
 
 def down(layout: Layout) -> None:

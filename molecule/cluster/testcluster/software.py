@@ -47,6 +47,7 @@ def _copy_of_python27(directory: str) -> str:
     for script in glob.glob(os.path.join(directory, "bin", "*")):
         if not os.path.basename(script).startswith("python"):
             os.unlink(script)
+    _run(["patchelf", "--set-rpath", "$ORIGIN/../lib", os.path.realpath(python)])
     return python
 
 
@@ -147,6 +148,8 @@ def _build(root: str, software: Software) -> None:
         version = software.version or _run(
             [python, "-c", "from importlib.metadata import version; print(version(%r))" % software.distribution]).strip()
         _run(["chmod", "-R", "go+rX", directory])
+        # As a user of the cluster would run it, who can't read what root can.
+        _run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", "import notebook"])
         with open(_version_file(root, software), "w", encoding="utf-8") as stream:
             stream.write(version)
     except NotBuilt:
@@ -184,10 +187,13 @@ def _write_modulefiles(root: str) -> None:
 
 def _write_modulefile(root: str, module: str, version: str, body: str) -> None:
     directory = os.path.join(modulefiles(root), module)
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory, mode=0o755)
-    with open(os.path.join(directory, version), "w", encoding="utf-8") as stream:
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    # Another cluster may be loading it right now: in one step, and no other version beside it.
+    with open(os.path.join(directory, ".new"), "w", encoding="utf-8") as stream:
         stream.write("#%Module1.0\n" + body + "\n")
+    os.replace(os.path.join(directory, ".new"), os.path.join(directory, version))
+    for other in set(os.listdir(directory)) - {version}:
+        os.unlink(os.path.join(directory, other))
 
 
 def _openmpi_home() -> str:
