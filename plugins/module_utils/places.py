@@ -11,14 +11,6 @@ from .failure import Failure
 
 DEFAULT_BATCH_DIR = "~/.jupyter/batch"
 SESSION_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
-# The job scripts, ready for use by hand, by the scheduler that reads their directives.
-SCRIPTS = {
-    "openpbs": "jupyter.pbs",
-    "torque": "jupyter.pbs",
-    "slurm": "jupyter.slurm",
-    "slurm_pbs": "jupyter.pbs",
-    "local": "jupyter.sh",
-}
 
 
 def check_name(name):

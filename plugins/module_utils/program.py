@@ -20,7 +20,7 @@ VERBS = {
     "server_inspect": ("server_config", "inspect"),
     "server_apply": ("server_config", "apply"),
     "batch": ("batch", "apply"),
-    "preflight": ("preflight", "look"),
+    "install": ("install", "install"),
     "launch": ("session", "launch"),
     "look": ("session", "look"),
     "info": ("session", "info"),
@@ -37,6 +37,10 @@ COMMANDS = {
     "adopt-job": "renewal",
     "local-supervise": "schedulers.local",
 }
+
+
+# The sources of this program by relative path, set by the controller's payload: setup installs them.
+SOURCES = {}
 
 
 def load(module):

@@ -104,12 +104,12 @@ config_dir:
   description: Directory of the configuration on the login node.
   returned: success
   type: str
-  sample: /home/maria/.jupyter
+  sample: /home/carol/.jupyter
 root_dir:
   description: Where notebooks start, or none when nothing sets it.
   returned: success
   type: str
-  sample: /home/maria/notebooks
+  sample: /home/carol/notebooks
 password:
   description: What became of the password. V(rehashed) is the same password in another form.
   returned: success
@@ -136,17 +136,17 @@ certfile:
   description: The certificate on the login node, followed by that of the authority.
   returned: success
   type: str
-  sample: /home/maria/.jupyter/hpc-jupyter.crt
+  sample: /home/carol/.jupyter/hpc-jupyter.crt
 keyfile:
   description: The certificate's key on the login node.
   returned: success
   type: str
-  sample: /home/maria/.jupyter/hpc-jupyter.key
+  sample: /home/carol/.jupyter/hpc-jupyter.key
 ca_certificate:
   description: The certificate of the authority on the controller, to import into browsers.
   returned: success
   type: str
-  sample: /home/maria/.local/share/hpc.jupyter/ca.crt
+  sample: /home/carol/.local/share/hpc.jupyter/ca.crt
 files:
   description: The files on the login node that have changed.
   returned: success
@@ -164,7 +164,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: ["Created /home/maria/notebooks, where notebooks start."]
+  sample: ["Created /home/carol/notebooks, where notebooks start."]
 cause:
   description: A short word for what went wrong.
   returned: failure

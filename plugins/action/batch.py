@@ -1,0 +1,38 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of the module ``batch``; its documentation is in plugins/modules/batch.py."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
+    ProgramAction,
+    ProgramFailed,
+    reach_failure,
+)
+
+
+class ActionModule(ProgramAction):
+    """Deploys the job script, the keeper, the program and the connect tool."""
+
+    def run(self, tmp=None, task_vars=None):
+        """Run the task; its result is described in the module's RETURN."""
+        super().run(tmp, task_vars)
+        _checked, arguments = self.validate_argument_spec(argument_spec=specification("batch"))
+        request = dict(arguments, check=self._task.check_mode)
+        try:
+            if arguments["install"]["enabled"]:
+                self._install(request, task_vars)
+            answer = self.program("batch", request, task_vars)
+        except ProgramFailed as error:
+            return error.answer
+        except AnsibleConnectionFailure as error:
+            return reach_failure(error, task_vars["inventory_hostname"])
+        for warning in answer["warnings"]:
+            self._display.warning(warning)
+        if not self._task.diff:
+            answer.pop("diff", None)
+        return answer

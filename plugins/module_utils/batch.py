@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deploys what a session needs on the login node: job script, keeper, program and connect tool."""
+
+import io
+import json
+import os
+import shlex
+import stat
+import sys
+import zipfile
+
+from . import commands, files, preflight, program, schedulers
+from .connect_launcher import render as render_launcher
+from .failure import Failure
+from .job_script import Environment, render
+from .places import Site
+from .schedulers import base
+
+_PYZ_MAIN = """\
+import sys
+from hpc_jupyter.program import command_line
+sys.exit(command_line(sys.argv[1:]))
+"""
+# A fixed time, so that the same sources make the same bytes: setup run twice must change nothing.
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def apply(request):
+    """Verb: look at the site, then write what differs.
+
+    :param request: dict:
+        ``batch_dir``, ``connect_path`` (str), ``scheduler`` (a name or ``auto``),
+        ``environment`` (dict, see job_script.Environment), ``resources`` and ``job`` (dicts of defaults),
+        ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop),
+        ``preflight`` (bool), ``check`` (bool).
+    :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``paths``, ``warnings``, ``actions``.
+    :raises Failure: with nothing changed, when a session could not work.
+    """
+    site = Site(request.get("batch_dir"))
+    warnings = []
+    resources = _resources(request.get("resources"))
+    name, found, evidence = _scheduler(request, site)
+    scheduler = schedulers.get(name, commands.run, commands=found)
+    environment = Environment(**(request.get("environment") or {}))
+    jupyter = _preflight(request, site, environment, warnings)
+    script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
+    connect_path = files.expand(request.get("connect_path") or "~/.jupyter_connect")
+    facts = {
+        "version": 1,
+        "scheduler": name,
+        "scheduler_asked": request.get("scheduler") or "auto",
+        "commands": found,
+        "python": sys.executable,
+        "resources": resources.as_dict(),
+        "job": _job(request),
+        "renewals": request.get("renewals") or 0,
+        "mail": request.get("mail"),
+        "poll_interval": request.get("poll_interval"),
+        "jupyter": jupyter,
+        "connect": connect_path,
+    }
+    script = render(
+        scheduler.directives(resources, "jupyter-default"), environment, site.path,
+        "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path))
+    sources = program.SOURCES
+    wanted = [
+        (site.program, _archive(sources), 0o600),
+        (site.keeper, sources["keeper.py"].encode("utf-8"), 0o600),
+        (script_path, script.encode("utf-8"), 0o700),
+        (connect_path, render_launcher(
+            python=sys.executable, program=site.program, batch_dir=site.path,
+            hint=request.get("connect_hint") or "").encode("utf-8"), 0o700),
+        (os.path.join(site.path, "python"), _python_wrapper().encode("utf-8"), 0o700),
+        (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), 0o600),
+    ]
+    changed, diff = _write(site, wanted, request.get("check"))
+    return {
+        "changed": changed,
+        "diff": diff,
+        "scheduler": name,
+        "scheduler_evidence": files.printable(evidence),
+        "commands": found,
+        "jupyter": jupyter,
+        "script": script_path,
+        "batch_dir": site.path,
+        "connect": connect_path,
+        "warnings": [files.printable(warning) for warning in warnings],
+    }
+
+
+def _resources(given):
+    try:
+        return base.Resources.from_request(given or {})
+    except base.BadRequest as error:
+        raise Failure("%s Nothing was changed." % error, "bad-resources")
+
+
+def _job(request):
+    """Return what every session's keeper is told: paths made absolute, the certificate where role server puts it."""
+    job = dict(request.get("job") or {})
+    job["config_dir"] = files.expand(job.get("config_dir") or "~/.jupyter")
+    job["certfile"] = os.path.join(job["config_dir"], "hpc-jupyter.crt")
+    job["keyfile"] = os.path.join(job["config_dir"], "hpc-jupyter.key")
+    return job
+
+
+def _scheduler(request, site):
+    """Return the scheduler's name, its commands' paths, and how it was told.
+
+    What an earlier setup found is kept while its commands are there: finding them may need a login shell.
+    """
+    asked = request.get("scheduler") or "auto"
+    before = files.read_json(site.facts_path) or {}
+    kept = before.get("commands") or {}
+    if before.get("scheduler_asked") == asked and kept and all(os.access(path, os.X_OK) for path in kept.values()):
+        return before["scheduler"], kept, "as found before"
+    modules = (request.get("environment") or {}).get("modules") or []
+    try:
+        return schedulers.detect(commands.run, wanted=None if asked == "auto" else asked, modules=modules)
+    except base.NotFound as error:
+        raise Failure(
+            "%s Nothing was changed. Set jupyter_scheduler to openpbs, torque or slurm and jupyter_modules to what brings its "
+            "commands, or jupyter_scheduler: local for a host without a batch system." % error, "no-scheduler")
+
+
+def _preflight(request, site, environment, warnings):
+    parent = site.path
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    if not request.get("check"):
+        wrong = preflight.home(parent)
+        if wrong:
+            raise Failure("%s. Nothing was changed. Free some space (for example 'du -xsh ~/* ~/.cache' shows where it went) "
+                          "and run setup again, or set jupyter_batch_dir to a directory that has room." % wrong, "disk-full")
+    if not request.get("preflight", True):
+        return None
+    found = preflight.jupyter(environment)
+    if found["found"]:
+        return dict((key, value) for key, value in found.items() if key != "found")
+    if request.get("jupyter_on_nodes_only"):
+        warnings.append(found["message"])
+        return None
+    raise Failure(
+        "%s Nothing was changed. (Where only the compute nodes have it, set jupyter_preflight: false.)" % found["message"],
+        found["cause"])
+
+
+def _archive(sources):
+    """Return the program as a zip application (bytes), the same bytes for the same sources."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        entries = [("__main__.py", _PYZ_MAIN)] + [("hpc_jupyter/" + path, text) for path, text in sorted(sources.items())]
+        for path, text in entries:
+            entry = zipfile.ZipInfo(path, _ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o600 << 16
+            archive.writestr(entry, text)
+    return stream.getvalue()
+
+
+def _python_wrapper():
+    """Return a script that starts the Python which runs this, with the libraries it was started with."""
+    lines = ["#!/bin/sh", "# The Python that hpc.jupyter runs its own program with on this login node."]
+    if os.environ.get("LD_LIBRARY_PATH"):
+        lines.append("LD_LIBRARY_PATH=%s; export LD_LIBRARY_PATH" % shlex.quote(os.environ["LD_LIBRARY_PATH"]))
+    return "\n".join(lines + ['exec %s "$@"' % shlex.quote(sys.executable), ""])
+
+
+def _write(site, wanted, check):
+    """Write the files that differ; return whether any did, and what a person should see of it."""
+    different = []
+    for path, data, mode in wanted:
+        try:
+            with open(path, "rb") as stream:
+                before = stream.read()
+            same = before == data and stat.S_IMODE(os.stat(path).st_mode) == mode
+        except OSError:
+            before, same = None, False
+        if not same:
+            different.append((path, before, data, mode))
+    if different and not check:
+        files.make_private_dir(site.path)
+        files.make_private_dir(site.sessions)
+        for path, before, data, mode in different:
+            # One of the same name that the user wrote by hand is kept.
+            files.write_atomically(path, data, backup=before is not None and b"hpc.jupyter" not in before and b"hpc_jupyter" not in before)
+            os.chmod(os.path.realpath(path), mode)
+    return bool(different), [_difference(path, before, data) for path, before, data, _mode in different]
+
+
+def _difference(path, before, after):
+    if path.endswith(".pyz"):
+        # A zip archive says nothing to a reader.
+        before, after = before and b"(another version)\n", b"(this version)\n"
+    return {
+        "before_header": path, "after_header": path,
+        "before": files.printable(before, 100000) if before else "",
+        "after": files.printable(after, 100000),
+    }

@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installs Jupyter into a virtual environment, where no module of the site brings it.
+
+It takes minutes on a cluster's file system. So it runs detached from the connection, and the
+controller asks again and again how far it is; a broken connection costs nothing.
+"""
+
+import hashlib
+import os
+import subprocess
+import time
+
+from . import commands, diagnosis, files, job_script
+from .failure import Failure
+from .jupyter_requirements import OLDEST_PYTHON, REQUIREMENTS
+from .lock import process_started
+from .places import Site
+
+POLL = 0.2
+
+_FIND = r"""
+for candidate in $HPC_JUPYTER_PYTHONS; do
+  path=$(command -v "$candidate" 2>/dev/null) || continue
+  if "$path" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (%d, %d))' >/dev/null 2>&1; then
+    echo "hpc.jupyter-python:$path"; exit 0
+  fi
+done
+exit 5
+"""
+
+# $1 directory, $2 python, $3 requirements, $4 status file. The status file is written last: while it is missing and
+# the process lives, it is at work.
+_WORK = r"""
+umask 077
+rm -f "$4"
+{ "$2" -m venv --clear "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --no-input -r "$3"; }
+echo "$?" > "$4.new" && mv "$4.new" "$4"
+"""
+
+
+def install(request):
+    """Verb: make the environment, or say how far it is.
+
+    :param request: dict: ``batch_dir``, ``directory``, ``python``, ``requirements`` (list, empty for the pinned set),
+        ``index_url``, ``environment`` (its modules bring the Python), ``hold`` (seconds), ``check``.
+    :returns: dict: ``changed``, ``state`` (present, running, done, absent), ``progress`` (last line of pip), ``directory``.
+    :raises Failure: with pip's last words.
+    """
+    site = Site(request.get("batch_dir"))
+    directory = files.expand(request["directory"])
+    requirements = "\n".join(request.get("requirements") or REQUIREMENTS) + "\n"
+    stamp = {"requirements": hashlib.sha256(requirements.encode("utf-8")).hexdigest(), "version": 1}
+    stamp_path = os.path.join(directory, "hpc.jupyter.json")
+    if files.read_json(stamp_path) == stamp and os.access(os.path.join(directory, "bin", "python"), os.X_OK):
+        return {"changed": False, "state": "present", "directory": directory}
+    if request.get("check"):
+        return {"changed": True, "state": "absent", "directory": directory}
+    files.make_private_dir(site.path)
+    work = {name: os.path.join(site.path, "install." + name) for name in ("status", "log", "txt", "pid")}
+    if not _at_work(work["pid"]):
+        if request.get("started"):
+            return _finish(work, directory, stamp_path, stamp)
+        _refuse_foreign(directory, stamp_path)
+        _begin(request, work, directory, requirements)
+    deadline = time.time() + float(request.get("hold", 0))
+    before = request.get("progress")
+    while _at_work(work["pid"]):
+        progress = (diagnosis.tail(work["log"], 1) or [""])[0]
+        if progress != before and time.time() > deadline - float(request.get("hold", 0)) + 1 or time.time() > deadline:
+            return {"changed": True, "state": "running", "progress": progress, "directory": directory}
+        time.sleep(POLL)
+    return _finish(work, directory, stamp_path, stamp)
+
+
+def _refuse_foreign(directory, stamp_path):
+    """Never clear a directory that something else made."""
+    if os.path.isdir(directory) and os.listdir(directory) and not (
+        os.path.exists(stamp_path) or os.path.exists(os.path.join(directory, "pyvenv.cfg"))
+    ):
+        raise Failure("%s is there and is no virtual environment. Nothing was changed. Set jupyter_install_dir to a directory "
+                      "that is empty or missing." % directory, "directory-in-use")
+
+
+def _begin(request, work, directory, requirements):
+    environment = job_script.Environment(**dict(request.get("environment") or {}, venv=None))
+    pythons = [request["python"]] if request.get("python") else [
+        "python3.%d" % minor for minor in range(14, OLDEST_PYTHON[1] - 1, -1)] + ["python3"]
+    found = commands.run(
+        ["bash", "-c", environment.setup_lines() + _FIND % OLDEST_PYTHON], timeout=180,
+        env={"HPC_JUPYTER_PYTHONS": " ".join(pythons)})
+    python = [line.split(":", 1)[1] for line in found.out.splitlines() if line.startswith("hpc.jupyter-python:")]
+    if not python:
+        raise Failure(
+            "No Python from %d.%d on with its venv module was found on the login node (looked for %s). Nothing was installed. "
+            "Set jupyter_install_python to the path of one, or jupyter_modules to a module that brings one."
+            % (OLDEST_PYTHON + (", ".join(pythons),)), "no-python")
+    files.write_atomically(work["txt"], requirements)
+    files.remove(work["status"])
+    environ = dict(os.environ)
+    if request.get("index_url"):
+        # May hold a site's credentials, so no argument.
+        environ["PIP_INDEX_URL"] = request["index_url"]
+    os.makedirs(os.path.dirname(directory), exist_ok=True)
+    with open(work["log"], "wb") as log, open(os.devnull, "rb") as nothing:
+        process = subprocess.Popen(
+            ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"]],
+            stdin=nothing, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environ, close_fds=True)
+    files.write_json(work["pid"], {"pid": process.pid, "process": process_started(process.pid), "host": os.uname()[1]})
+
+
+def _at_work(pid_path):
+    holder = files.read_json(pid_path)
+    if not holder or holder.get("host") != os.uname()[1]:
+        return False
+    try:
+        # Our own child would stay a zombie, which still has its start time.
+        os.waitpid(holder["pid"], os.WNOHANG)
+    except OSError:
+        pass
+    started = process_started(holder["pid"])
+    return started is not None and started == holder["process"]
+
+
+def _finish(work, directory, stamp_path, stamp):
+    status = (files.read_text(work["status"]) or "").strip()
+    if status != "0":
+        raise Failure(
+            "Jupyter could not be installed into %s. pip's last words: %s. The whole log is %s. Mend what it says and run setup "
+            "again, which starts over." % (directory, " / ".join(diagnosis.tail(work["log"], 5)) or "none", work["log"]),
+            "install-failed")
+    files.write_json(stamp_path, stamp)
+    for name in ("status", "txt", "pid"):
+        files.remove(work[name])
+    return {"changed": True, "state": "done", "directory": directory}

@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of a session: held while a job is submitted or stopped, never longer.
+
+Which job a session has is in its record, not in the lock; so a lock left behind by a killed
+process can only mean that a submission may have been cut in the middle, and whoever takes it
+over asks the scheduler for a job of the session's name before submitting one.
+"""
+
+import os
+import socket
+import time
+
+from . import files
+from .failure import Failure
+
+import json
+
+# A submission takes seconds. Longer than this on another host, whose processes can't be seen
+# from here, it has been cut off.
+FOREIGN_AGE = 120.0
+
+
+def process_started(pid):
+    """Return a word that changes when a process id is used again, or None if there is none.
+
+    On Linux the 22nd field of /proc/PID/stat, start time in clock ticks since boot (proc(5)).
+    """
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as stream:
+            return stream.read().rsplit(b")", 1)[1].split()[19].decode("ascii")
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)
+        return "alive"
+    except PermissionError:
+        return "alive"
+    except OSError:
+        return None
+
+
+class SessionLock(object):
+    """One critical section over all hosts that share the home.
+
+    :param path: str.
+    :param patience: float, seconds to wait for another holder.
+    """
+
+    def __init__(self, path, patience=60.0):
+        self.path = path
+        self.patience = patience
+        self.taken_over = False
+        self._text = None
+
+    def __enter__(self):
+        deadline = time.time() + self.patience
+        while True:
+            self._text = json.dumps({
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "process": process_started(os.getpid()),
+                "since": time.time(),
+            }, sort_keys=True)
+            if files.create_exclusively(self.path, self._text):
+                return self
+            there = files.read_text(self.path)
+            if there is not None and self._abandoned(there) and self._take_away(there):
+                self.taken_over = True
+                continue
+            if time.time() > deadline:
+                raise Failure(
+                    "Another launch or stop of this session has been at work for over %d seconds (%s). "
+                    "This one changed nothing. Look with 'ansible-playbook hpc.jupyter.status', then try again."
+                    % (self.patience, there),
+                    "locked",
+                )
+            time.sleep(0.1)
+
+    def __exit__(self, *error):
+        # Only ours: after a takeover by somebody who thought us dead it is theirs.
+        if files.read_text(self.path) == self._text:
+            files.remove(self.path)
+
+    def _abandoned(self, text):
+        try:
+            holder = json.loads(text)
+            host, pid = holder["host"], int(holder["pid"])
+            since = float(holder["since"])
+        except (ValueError, KeyError, TypeError):
+            # Written whole or not at all, so this is none of ours; it blocks nobody for long.
+            try:
+                return time.time() - os.stat(self.path).st_mtime > FOREIGN_AGE
+            except OSError:
+                return False
+        if host == socket.gethostname():
+            return process_started(pid) != holder.get("process")
+        return time.time() - since > FOREIGN_AGE
+
+    def _take_away(self, text):
+        """Move a dead holder's lock aside; only one of several that try succeeds in it."""
+        aside = "%s.%d-%s" % (self.path, os.getpid(), socket.gethostname())
+        try:
+            os.rename(self.path, aside)
+        except OSError:
+            return False
+        moved = files.read_text(aside)
+        if moved != text:
+            # Somebody took over between our look and our move, and this is a living lock: put it back.
+            try:
+                os.link(aside, self.path)
+            except OSError:
+                pass
+            files.remove(aside)
+            return False
+        files.remove(aside)
+        return True

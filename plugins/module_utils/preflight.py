@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would fail later, told at setup: modules, Jupyter, space in the home."""
+
+import binascii
+import json
+import os
+
+from . import commands, files
+from .job_script import MODULE_FAILED, NO_JUPYTER
+
+# A notebook's checkpoints, kernels' connection files and a log fit in this; less is as good as full.
+NEEDED_BYTES = 20 * 1024 * 1024
+# Loading modules from a cold parallel file system can take a minute.
+TIMEOUT = 180
+
+# Runs under whatever Python runs Jupyter, 2.7 included: versions without importing Jupyter itself.
+_VERSIONS = r'''
+import json, sys
+found = {"python": sys.executable, "python_version": "%d.%d.%d" % sys.version_info[:3]}
+names = ("jupyter_server", "notebook", "jupyterlab", "ipyparallel", "argon2-cffi", "mpi4py")
+try:
+    from importlib.metadata import version
+except ImportError:
+    from pkg_resources import get_distribution
+    version = lambda name: get_distribution(name).version
+for name in names:
+    try:
+        found[name] = str(version(name))
+    except Exception:
+        found[name] = None
+'''
+
+
+def jupyter(environment):
+    """Find Jupyter on this host the way the job will on its node.
+
+    :param environment: job_script.Environment.
+    :returns: dict: ``found`` (bool), ``cause`` and ``message`` when not, else ``python``, ``python_version`` and
+        the versions of jupyter_server, notebook, jupyterlab, ipyparallel, argon2-cffi, mpi4py (None: not installed).
+    """
+    marker = "hpc.jupyter:%s:" % binascii.hexlify(os.urandom(8)).decode("ascii")
+    container = environment.container + " " if environment.container else ""
+    script = "%s\n%s\"$JUPYTER_PYTHON\" -c \"$HPC_JUPYTER_VERSIONS\"\n" % (environment.lines(), container)
+    done = commands.run(
+        ["bash", "-c", script], timeout=TIMEOUT,
+        env={"HPC_JUPYTER_VERSIONS": _VERSIONS + "print(%r + json.dumps(found))\n" % str("\n" + marker)})
+    for line in done.out.splitlines():
+        if line.startswith(marker):
+            return dict(json.loads(line[len(marker):]), found=True)
+    said = files.printable("\n".join((done.out + "\n" + done.err).strip().splitlines()[-6:]))
+    if done.rc == MODULE_FAILED:
+        return {"found": False, "cause": "module-missing", "message": (
+            "The modules could not be loaded on the login node: %s. 'module avail' there lists what can be set in jupyter_modules." % said)}
+    if done.rc == NO_JUPYTER:
+        return {"found": False, "cause": "jupyter-missing", "message": (
+            "No Jupyter was found on the login node after loading %s. Name a module that brings it in jupyter_modules, "
+            "or set jupyter_install: true to have one installed into your home."
+            % (", ".join(environment.modules) or "no modules"))}
+    return {"found": False, "cause": "environment", "message": (
+        "The environment that the job needs can't be set up on the login node (exit status %d): %s" % (done.rc, said or "no message"))}
+
+
+def home(path):
+    """Look whether a directory can be written and has space.
+
+    :param path: str, an existing directory.
+    :returns: str or None, what is wrong.
+    """
+    try:
+        probe = os.path.join(path, ".hpc.jupyter-space")
+        with open(probe, "wb") as stream:
+            stream.write(b"\0" * 65536)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.unlink(probe)
+    except OSError as error:
+        return "%s can't be written: %s" % (path, error.strerror)
+    status = os.statvfs(path)
+    free = status.f_bavail * status.f_frsize
+    if free < NEEDED_BYTES:
+        return "%s has only %d MB left" % (path, free // 1048576)
+    return None

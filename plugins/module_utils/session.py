@@ -1,0 +1,571 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sessions: submit or adopt, look, wait, stop.
+
+A session's state is put together from three sources that may disagree: its record (what we
+did), the scheduler (what it knows of the job) and server.json (what the job says of itself).
+"""
+
+import binascii
+import os
+import time
+
+from . import commands, diagnosis, files, schedulers
+from .failure import Failure
+from .lock import SessionLock
+from .places import Site
+from .schedulers import base
+
+JOB_PREFIX = "jupyter-"
+ALIVE = ("queued", "held", "starting", "ready", "ending", "unknown")
+# Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
+FILE_INTERVAL = 0.05
+FIRST_ASK = 1.0
+LONGEST_ASK = 30.0
+
+
+class Session(object):
+    """One session of this user on this site.
+
+    :param site: places.Site.
+    :param name: str.
+    """
+
+    def __init__(self, site, name):
+        self.site = site
+        self.places = site.session(name)
+        self.name = name
+        self._facts = None
+        self._scheduler = None
+
+    @property
+    def facts(self):
+        """What setup decided for this site (dict)."""
+        if self._facts is None:
+            self._facts = self.site.facts()
+        return self._facts
+
+    @property
+    def scheduler(self):
+        """The scheduler of this site."""
+        if self._scheduler is None:
+            self._scheduler = scheduler_of(self.site, self.facts)
+        return self._scheduler
+
+    # -- what is known ---------------------------------------------------------------------
+
+    def record(self):
+        """Return the session's record, ``{}`` when it has none."""
+        record = files.read_json(self.places.record)
+        return record if isinstance(record, dict) else {}
+
+    def server(self, record):
+        """Return what the record's current job says of itself, ``{}`` if nothing yet."""
+        server = files.read_json(self.places.server)
+        if not isinstance(server, dict) or not record.get("job"):
+            return {}
+        # A file of the job before (a renewal, or a launch after the end) says nothing of this one.
+        if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
+            return {}
+        return server
+
+    def ask(self, record):
+        """Ask the scheduler for the record's job and follow a renewal to its successor.
+
+        :returns: (base.Job or None, record), the record rewritten if the session moved on.
+        """
+        if not record.get("job"):
+            return None, record
+        wanted = [job for job in (record["job"], record.get("successor")) if job]
+        jobs = self.scheduler.look(wanted)
+        job = jobs[record["job"]]
+        successor = jobs.get(record.get("successor"))
+        if job.state == "finished" and successor is not None and successor.state in ("queued", "running", "ending", "held"):
+            if job.exit_kind != "clean" and not record.get("stopped"):
+                record = dict(record, job=record["successor"], successor=None,
+                              jobs=record.get("jobs", []) + [record["job"]],
+                              renewals_left=max(0, record.get("renewals_left", 0) - 1))
+                files.write_json(self.places.record, record)
+                job = successor
+        return job, record
+
+    def view(self, record=None, job=None, asked=True):
+        """Return the session as the person should see it (dict, JSON-ready).
+
+        :param job: base.Job from an earlier look; asked for when ``asked`` and None.
+        """
+        record = self.record() if record is None else record
+        if job is None and asked:
+            job, record = self.ask(record)
+        server = self.server(record)
+        state, reason = _state(record, job, server)
+        resources = record.get("resources", {})
+        started = _first(server.get("started"), job and job.started)
+        ends = _first(server.get("ends"), job and job.ends)
+        view = {
+            "session": self.name,
+            "id": record.get("id"),
+            "job": record.get("job"),
+            "scheduler": record.get("scheduler"),
+            "state": state,
+            "reason": files.printable(reason),
+            "hopeless": bool(job and job.hopeless),
+            "predicted_start": job.predicted_start if job else None,
+            "node": files.printable(_first(server.get("node"), job and job.nodes and job.nodes[0]) or "") or None,
+            "fqdn": files.printable(server.get("fqdn") or "") or None,
+            "nodes": [files.printable(node) for node in (job.nodes if job else [])],
+            "endpoint": server.get("endpoint") if state == "ready" else None,
+            "reverse": server.get("reverse"),
+            "flavour": server.get("flavour"),
+            "base_url": server.get("base_url", "/"),
+            "warning": server.get("warning"),
+            "queue": job.queue if job else None,
+            "submitted": record.get("submitted"),
+            "started": started,
+            "ends": ends,
+            "time_left": int(max(0, ends - time.time())) if ends and state in ("starting", "ready", "ending") else None,
+            "walltime": _first(job and job.walltime, resources.get("walltime")),
+            "resources": resources,
+            "successor": record.get("successor"),
+            "renewals_left": record.get("renewals_left", 0),
+            "jobs": record.get("jobs", []) + ([record["job"]] if record.get("job") else []),
+            "core_hours": _core_hours(record, job, started),
+            "log": self.places.log,
+            "batch_dir": self.site.path,
+            "relay_dir": record.get("relay_dir"),
+            "host": os.uname()[1],
+        }
+        if state in ("failed", "finished"):
+            view.update(diagnosis.explain(record, job, server, self.places))
+        return view
+
+    # -- what is done ----------------------------------------------------------------------
+
+    def start(self, request):
+        """Adopt the session's job, or submit one.
+
+        :param request: dict; see ``launch``.
+        :returns: (view, bool changed).
+        """
+        resources = self._resources(request)
+        view = self.view()
+        if view["state"] in ALIVE:
+            return self._adopted(view), False
+        if request.get("check"):
+            return dict(view, would_submit=True, resources=resources.as_dict()), True
+        self._require_password(request)
+        files.make_private_dir(self.site.sessions)
+        files.make_private_dir(self.places.path)
+        with SessionLock(self.places.lock) as lock:
+            view = self.view()
+            if view["state"] in ALIVE:
+                return self._adopted(view), False
+            if lock.taken_over or self._cut_off():
+                found = self._orphan()
+                if found is not None:
+                    record = dict(self.record(), job=found.id, submitting=False)
+                    files.write_json(self.places.record, record)
+                    return self._adopted(self.view(record, found)), True
+            return self._submit(request, resources), True
+
+    def _adopted(self, view):
+        if view["state"] == "unknown":
+            raise Failure(
+                "Session '%s' has job %s, and the scheduler can't be asked about it: %s. Nothing was submitted, for the "
+                "job may well be running. Try again when the scheduler answers; 'ansible-playbook hpc.jupyter.stop' "
+                "gives the session up." % (self.name, view["job"], view["reason"] or "no answer"),
+                "scheduler-unknown", session=view,
+            )
+        return dict(view, adopted=True)
+
+    def _cut_off(self):
+        return bool(self.record().get("submitting"))
+
+    def _orphan(self):
+        """Return a live job of this session's name that no record knows (a submission cut in the middle)."""
+        try:
+            mine = self.scheduler.mine()
+        except base.Unreachable as error:
+            raise Failure(
+                "An earlier launch of session '%s' was cut off while it submitted, and the scheduler can't be asked "
+                "whether its job exists: %s. Nothing was submitted. Try again when the scheduler answers."
+                % (self.name, error), "scheduler-unknown",
+            )
+        for job in mine:
+            if job.name == JOB_PREFIX + self.name and job.state in ("queued", "held", "running"):
+                return job
+        return None
+
+    def _resources(self, request):
+        merged = dict(self.facts.get("resources", {}))
+        merged.update((key, value) for key, value in (request.get("resources") or {}).items() if value not in (None, "", []))
+        try:
+            return base.Resources.from_request(merged)
+        except base.BadRequest as error:
+            raise Failure("%s Nothing was submitted." % error, "bad-resources")
+
+    def _require_password(self, request):
+        config_dir = self.facts.get("job", {}).get("config_dir") or os.path.expanduser("~/.jupyter")
+        for name in ("jupyter_server_config.json", "jupyter_notebook_config.json"):
+            config = files.read_json(os.path.join(config_dir, name)) or {}
+            for section, key in (("PasswordIdentityProvider", "hashed_password"), ("ServerApp", "password"), ("NotebookApp", "password")):
+                if (config.get(section) or {}).get(key):
+                    return
+        raise Failure(
+            "No password is set in %s, and without one nobody could log in. Nothing was submitted. "
+            "Run 'ansible-playbook hpc.jupyter.setup' first." % config_dir, "no-password",
+        )
+
+    def _submit(self, request, resources):
+        facts = self.facts
+        deployed = "jupyter.%s" % self.scheduler.script_suffix
+        script = files.read_text(os.path.join(self.site.path, deployed))
+        if script is None:
+            raise Failure(
+                "The job script %s is missing from %s. Nothing was submitted. Run 'ansible-playbook hpc.jupyter.setup' again."
+                % (deployed, self.site.path), "not-set-up",
+            )
+        before = self.record()
+        renewals = int(_first(request.get("renewals"), facts.get("renewals"), 0))
+        record = {
+            "version": 1,
+            "session": self.name,
+            "id": binascii.hexlify(os.urandom(16)).decode("ascii"),
+            "scheduler": facts["scheduler"],
+            "job": None,
+            "jobs": [],
+            "successor": None,
+            "resources": resources.as_dict(),
+            "submitted": time.time(),
+            "renewals": renewals,
+            "renewals_left": renewals,
+            "mail": _first(request.get("mail"), facts.get("mail")),
+            # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
+            "relay_dir": before.get("relay_dir") or "/tmp/jupyter-%d-%s" % (os.getuid(), binascii.hexlify(os.urandom(8)).decode("ascii")),
+        }
+        job = dict(facts.get("job", {}))
+        job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
+        if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":
+            job["endpoint"] = "tls"
+        job.update(session=self.name, id=record["id"], walltime=resources.walltime, renewals=renewals)
+        files.write_json(self.places.record, dict(record, submitting=True))
+        files.write_json(self.places.job, job)
+        for stale in (self.places.server, self.places.control, self.places.log):
+            files.remove(stale)
+        files.write_atomically(self.places.script, _session_script(script, self.name), mode=0o700)
+        record["job"] = self._hand_in(record, resources, before)
+        files.write_json(self.places.record, record)
+        view = self.view(record, asked=False)
+        if renewals > 0:
+            from . import renewal
+            record = renewal.add_successor(self, record)
+            view["successor"] = record.get("successor")
+        return dict(view, state="queued", adopted=False)
+
+    def _hand_in(self, record, resources, before):
+        submission = base.Submission(
+            name=JOB_PREFIX + self.name, script=self.places.script, output=self.places.log,
+            resources=resources, mail=record["mail"],
+        )
+        try:
+            return self.scheduler.submit(submission)
+        except base.Refused as error:
+            self._forget(before)
+            raise Failure(
+                "The scheduler refused the job: %s %s Nothing was submitted." % (_sentence(error), _sentence(getattr(error, "advice", ""))),
+                "refused", scheduler_rc=getattr(error, "rc", None),
+            )
+        except base.Unreachable as error:
+            orphan = None
+            try:
+                orphan = self._orphan()
+            except Failure:
+                # It may have taken the job before it went silent: the mark in the record makes the next launch look.
+                raise Failure(
+                    "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
+                    "asks before it submits. Run launch again when the scheduler answers." % _sentence(error), "scheduler-down",
+                )
+            if orphan is not None:
+                return orphan.id
+            self._forget(before)
+            raise Failure(
+                "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % _sentence(error),
+                "scheduler-down",
+            )
+
+    def _forget(self, before):
+        """Leave the session as it was before a submission that came to nothing."""
+        for path in (self.places.script, self.places.job, self.places.server, self.places.control):
+            files.remove(path)
+        if before:
+            files.write_json(self.places.record, before)
+        else:
+            files.remove(self.places.record)
+
+    def wait(self, seen, hold, cached=None):
+        """Wait until the session differs from what was seen, is decided, or the hold time is up.
+
+        :param seen: str, the fingerprint of an earlier view, or None.
+        :param hold: float, seconds.
+        :param cached: base.Job that was just asked for.
+        :returns: dict, a view.
+        """
+        deadline = time.time() + hold
+        interval = max(FIRST_ASK, float(self.facts.get("poll_interval") or 0))
+        record = self.record()
+        job = cached
+        next_ask = 0 if job is None else time.time() + interval
+        server_stamp = object()
+        while True:
+            if time.time() >= next_ask:
+                job, record = self.ask(record)
+                interval = min(max(LONGEST_ASK, interval), interval * 1.5)
+                next_ask = time.time() + interval
+                view = self.view(record, job)
+            else:
+                stamp = _stamp(self.places.server)
+                if stamp == server_stamp:
+                    view = None
+                else:
+                    server_stamp = stamp
+                    view = self.view(record, job, asked=False)
+            if view is not None and (fingerprint(view) != seen or view["state"] not in ("queued", "held", "starting")):
+                return view
+            if time.time() >= deadline:
+                return view or self.view(record, job, asked=False)
+            time.sleep(FILE_INTERVAL)
+
+    def stop(self, request):
+        """End the session: server first, then job, successor before both.
+
+        :param request: dict; ``grace`` seconds for the server to end by itself.
+        :returns: (view, bool changed).
+        """
+        record = self.record()
+        if not record.get("job") and not record.get("submitting"):
+            return self.view(record, asked=False), False
+        if request.get("check"):
+            view = self.view()
+            return view, view["state"] in ALIVE
+        with SessionLock(self.places.lock) as lock:
+            record = self.record()
+            if (lock.taken_over or record.get("submitting")) and not record.get("job"):
+                found = self._orphan()
+                record = dict(record, job=found.id if found else None, submitting=False)
+            if not record.get("job"):
+                files.write_json(self.places.record, dict(record, submitting=False))
+                return self.view(asked=False), False
+            if record.get("successor"):
+                # First of all: every way the job can end but a clean one would start it.
+                self._cancel(record["successor"])
+            record = dict(record, successor=None, stopped=True, renewals_left=0)
+            files.write_json(self.places.record, record)
+            job = self.scheduler.look([record["job"]])[record["job"]]
+            changed = job.state != "finished"
+            if job.state in ("running", "unknown") and self.server(record).get("phase") in ("ready", "starting"):
+                files.write_json(self.places.control, {"stop": True})
+                self._await_end(record, float(request.get("grace", 20)))
+            if changed:
+                self._cancel(record["job"])
+                job = self._await_over(record["job"])
+            final = dict(record, job=None, jobs=record.get("jobs", []) + [record["job"]], ended=time.time())
+            files.write_json(self.places.record, final)
+            for path in (self.places.control, self.places.job, self.places.script, self.places.server):
+                files.remove(path)
+            return dict(self.view(final, asked=False), job=record["job"], state="stopped"), changed
+
+    def _cancel(self, job):
+        try:
+            return self.scheduler.cancel(job)
+        except (base.Unreachable, base.Refused) as error:
+            raise Failure(
+                "Job %s of session '%s' could not be cancelled: %s The session is still as it was, its server may have been "
+                "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
+                % (job, self.name, _sentence(error)), "not-cancelled",
+            )
+
+    def _await_end(self, record, grace):
+        deadline = time.time() + grace
+        while time.time() < deadline:
+            if self.server(record).get("phase") in ("ended", "failed"):
+                return
+            time.sleep(FILE_INTERVAL)
+
+    def _await_over(self, job_id, patience=30.0):
+        deadline = time.time() + patience
+        interval = 0.2
+        while True:
+            job = self.scheduler.look([job_id])[job_id]
+            if job.state == "finished" or time.time() > deadline:
+                return job
+            time.sleep(interval)
+            interval = min(2.0, interval * 1.5)
+
+
+def scheduler_of(site, facts):
+    """Return the scheduler that setup found for this site."""
+    return schedulers.get(
+        facts["scheduler"], commands.run, commands=facts.get("commands") or {},
+        directory=os.path.join(site.path, "local"),
+    )
+
+
+def fingerprint(view):
+    """Return what a person would call the same news (str): asked with ``seen`` to wait for other news."""
+    return "|".join(str(view.get(key)) for key in ("job", "state", "reason", "node", "predicted_start", "id"))
+
+
+def _state(record, job, server):
+    if not record.get("job"):
+        if record.get("submitting"):
+            return "none", "a submission was cut off; the next launch finds out what became of it"
+        return "none", ""
+    phase = server.get("phase")
+    if job is not None and job.state == "finished":
+        if phase == "failed" or job.exit_kind not in ("clean", "cancelled", "time_limit"):
+            return "failed", server.get("reason") or job.reason
+        return "finished", server.get("reason") or job.reason
+    if phase == "failed":
+        return "failed", server.get("reason")
+    if phase in ("stopping", "ended"):
+        return "ending", server.get("reason")
+    if job is not None and job.state in ("queued", "held", "ending", "unknown"):
+        # The file is ahead of the scheduler in a start, and outlives a scheduler that is down.
+        if phase == "ready" and job.state != "ending":
+            return "ready", ""
+        return job.state, job.reason
+    if phase == "ready":
+        return "ready", ""
+    if job is not None and job.state == "running" or phase == "starting":
+        return "starting", ""
+    return "queued", ""
+
+
+def _core_hours(record, job, started):
+    if not started or not job:
+        return None
+    cores = job.cores_total or (record.get("resources", {}).get("nodes") or 1) * (record.get("resources", {}).get("cores") or 1)
+    end = time.time() if job.state in ("running", "ending") else (job.ends or time.time())
+    return round(max(0.0, end - started) / 3600.0 * cores, 3)
+
+
+def _session_script(script, name):
+    """Return the deployed job script for one session: its name in, the directives for use by hand out.
+
+    The directives go because the same options are given on the command line, where no dialect
+    reads them by other rules (Slurm's wrapper reads ``walltime=60`` in a directive as minutes).
+    """
+    lines = []
+    for line in script.splitlines():
+        if line.startswith(("#PBS ", "#SBATCH ")):
+            continue
+        if line.startswith("JUPYTER_SESSION="):
+            line = "JUPYTER_SESSION=%s" % name
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _stamp(path):
+    try:
+        status = os.stat(path)
+        return status.st_mtime, status.st_size, status.st_ino
+    except OSError:
+        return None
+
+
+def _first(*values):
+    for value in values:
+        if value not in (None, "", False):
+            return value
+    return values[-1]
+
+
+def _sentence(text):
+    text = files.printable(str(text)).strip()
+    return text if not text or text[-1] in ".!?" else text + "."
+
+
+# -- verbs of the program ------------------------------------------------------------------
+
+
+def launch(request):
+    """Verb: adopt or submit, then wait for the first news.
+
+    :param request: dict with ``batch_dir``, ``session``, and optionally ``resources``, ``job``
+        (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
+    :returns: dict, a view with ``changed`` and ``fingerprint``.
+    """
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    view, changed = session.start(request)
+    if view["state"] in ("queued", "held", "starting") and not request.get("check"):
+        adopted = view.get("adopted")
+        view = dict(session.wait(fingerprint(view), request.get("hold", 0)), adopted=adopted)
+    return dict(view, changed=changed, fingerprint=fingerprint(view))
+
+
+def look(request):
+    """Verb: wait for news of a session that was launched (``seen``, ``hold``), submit nothing."""
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    view = session.wait(request.get("seen"), request.get("hold", 0))
+    return dict(view, fingerprint=fingerprint(view))
+
+
+def info(request):
+    """Verb: all sessions of the user (or those named), with one query to the scheduler."""
+    site = Site(request.get("batch_dir"))
+    names = request.get("sessions") or site.session_names()
+    if not names and not os.path.exists(site.facts_path):
+        return {"sessions": [], "set_up": False}
+    sessions = [Session(site, name) for name in names]
+    records = [session.record() for session in sessions]
+    wanted = [job for record in records for job in (record.get("job"), record.get("successor")) if job]
+    jobs = sessions[0].scheduler.look(wanted) if wanted else {}
+    views = []
+    for session, record in zip(sessions, records):
+        job = jobs.get(record.get("job"))
+        if job is not None and job.state == "finished" and record.get("successor"):
+            job, record = session.ask(record)
+        views.append(session.view(record, job, asked=False))
+    return {"sessions": views, "set_up": True}
+
+
+def stop(request):
+    """Verb: end a session, or all (``session`` None)."""
+    site = Site(request.get("batch_dir"))
+    names = [request["session"]] if request.get("session") else site.session_names()
+    views, any_changed = [], False
+    for name in names:
+        view, changed = Session(site, name).stop(request)
+        views.append(view)
+        any_changed = any_changed or changed
+    return {"sessions": views, "changed": any_changed}
+
+
+def control(request):
+    """Verb: leave an order for the running keeper (a rebind to another endpoint, a reverse tunnel)."""
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    if not session.record().get("job"):
+        raise Failure("Session '%s' is not running; nothing was asked of it. Start it with "
+                      "'ansible-playbook hpc.jupyter.launch'." % session.name, "not-running")
+    files.write_json(session.places.control, request["order"])
+    return {"changed": True}
+
+
+def start_and_wait(batch_dir, name, progress, patience=None):
+    """Start a session from the login node itself and wait until it is ready (``--start``).
+
+    :param progress: callable that takes each new view.
+    :param patience: float or None, seconds to wait at most.
+    :returns: dict, the last view.
+    """
+    session = Session(Site(batch_dir), name)
+    view, _changed = session.start({})
+    deadline = None if patience is None else time.time() + patience
+    while True:
+        progress(view)
+        if view["state"] not in ("queued", "held", "starting") or view["hopeless"]:
+            return view
+        if deadline is not None and time.time() > deadline:
+            return view
+        view = session.wait(fingerprint(view), 30.0)

@@ -1,0 +1,187 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the module batch; plugins/action/batch.py does the work."""
+
+DOCUMENTATION = r"""
+module: batch
+short_description: Deploy the job script, its keeper and the connect tool on a login node
+version_added: 1.0.0
+description:
+  - Finds out which scheduler the login node has and whether its modules bring a Jupyter, and then writes what a
+    session needs, which is the job script, the keeper that the job runs, the program behind it, and
+    C(~/.jupyter_connect).
+  - Changes nothing when a session could not work, and says what to set.
+  - Nothing is installed outside the home, and no privilege is needed.
+options:
+  batch_dir:
+    description: Directory on the login node, shared with the compute nodes.
+    type: str
+    default: ~/.jupyter/batch
+  connect_path:
+    description: Where the connect tool goes.
+    type: str
+    default: ~/.jupyter_connect
+  connect_hint:
+    description: The command for the laptop that the connect tool shows in its first lines.
+    type: str
+    default: ""
+  scheduler:
+    description:
+      - The batch system's dialect.
+      - With V(auto) the commands are asked what they are; V(local) is for a host without a batch system, and
+        V(slurm_pbs) for the C(qsub) and C(qstat) that come with Slurm.
+    type: str
+    choices: [auto, openpbs, torque, slurm, slurm_pbs, local]
+    default: auto
+  environment:
+    description: What makes Jupyter available on a node.
+    type: dict
+    default: {}
+    suboptions:
+      modules:
+        description: Environment modules to load, in order.
+        type: list
+        elements: str
+        default: []
+      module_paths:
+        description: Directories for C(module use), before the modules are loaded.
+        type: list
+        elements: str
+        default: []
+      venv:
+        description: A Python virtual environment to activate.
+        type: str
+      conda:
+        description: Name or prefix of a conda environment to activate.
+        type: str
+      container:
+        description: A command that runs in a container what follows it, such as C(apptainer exec jupyter.sif).
+        type: str
+      python:
+        description: The Python that runs Jupyter, where the first of C(python3) and C(python) that has a Jupyter is not the right one.
+        type: str
+      variables:
+        description: Environment variables to export. No place for secrets, for the job script holds them.
+        type: dict
+        default: {}
+      commands:
+        description: Shell lines to run after the modules are loaded.
+        type: list
+        elements: str
+        default: []
+  resources:
+    description:
+      - What a session gets when a launch does not say otherwise, per node.
+      - Keys are C(nodes), C(cores), C(memory), C(gpus), C(walltime), C(queue), C(account) and C(options).
+    type: dict
+    default: {}
+  job:
+    description: What the keeper is told of every session (endpoint, idle time, directories, certificate, Jupyter settings).
+    type: dict
+    default: {}
+  renewals:
+    description: How many times a session that reaches its walltime goes on in a further job.
+    type: int
+    default: 0
+  mail:
+    description: Address that the scheduler writes to when a job starts and ends.
+    type: str
+  poll_interval:
+    description: Seconds between two questions to the scheduler, at the least.
+    type: int
+    default: 0
+  preflight:
+    description: Whether to load the modules and look for Jupyter on the login node before anything is written.
+    type: bool
+    default: true
+  install:
+    description: Make a virtual environment with Jupyter in the home, where no module brings it.
+    type: dict
+    default: {}
+    suboptions:
+      enabled:
+        description: Whether to make it.
+        type: bool
+        default: false
+      directory:
+        description: Where it goes; on a file system that the compute nodes share.
+        type: str
+        default: ~/.jupyter/venv
+      python:
+        description: The Python that it is made with; the newest that is found when not given.
+        type: str
+      requirements:
+        description: Packages with versions, as in a requirements file. The collection's own pinned set when empty.
+        type: list
+        elements: str
+        default: []
+      index_url:
+        description: Package index for C(pip), where the site has one of its own.
+        type: str
+extends_documentation_fragment: [hpc.jupyter.attributes]
+author:
+  - hpc.jupyter contributors (@hpc-jupyter)
+"""
+
+EXAMPLES = r"""
+- name: Deploy what sessions need on a login node with modules
+  hpc.jupyter.batch:
+    scheduler: auto
+    environment:
+      modules: [jupyterlab]
+    resources:
+      cores: 4
+      memory: 8G
+      walltime: "04:00:00"
+"""
+
+RETURN = r"""
+scheduler:
+  description: The dialect that was found or set.
+  returned: success
+  type: str
+  sample: slurm
+scheduler_evidence:
+  description: How it was told.
+  returned: success
+  type: str
+  sample: "sbatch --version says: slurm-wlm 22.05.8"
+commands:
+  description: The scheduler's commands and where they are.
+  returned: success
+  type: dict
+  sample: {"sbatch": "/usr/bin/sbatch"}
+jupyter:
+  description: The Python that runs Jupyter on this site, and the versions that it has.
+  returned: success, and V(null) where O(preflight=false)
+  type: dict
+  sample: {"python": "/opt/jupyter/bin/python3", "jupyter_server": "2.21.0"}
+script:
+  description: The job script, ready for use by hand.
+  returned: success
+  type: str
+  sample: /home/carol/.jupyter/batch/jupyter.slurm
+batch_dir:
+  description: The batch directory, absolute.
+  returned: success
+  type: str
+  sample: /home/carol/.jupyter/batch
+connect:
+  description: The connect tool.
+  returned: success
+  type: str
+  sample: /home/carol/.jupyter_connect
+warnings:
+  description: What may go wrong later.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+cause:
+  description: One word for programs, on failure.
+  returned: failure
+  type: str
+  sample: jupyter-missing
+"""

@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person is told: while waiting, when it is ready, and when it can't be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+
+from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+
+_CONTINUE = "'ansible-playbook hpc.jupyter.launch' goes on waiting for it, 'ansible-playbook hpc.jupyter.stop' gives it up."
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as people say it: ``45 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds is None:
+        return "?"
+    seconds = int(seconds)
+    if seconds < 90:
+        return f"{seconds} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def clock(epoch: float | None) -> str:
+    """Write a moment in the laptop's own time, with the day when it is not today."""
+    if not epoch:
+        return "?"
+    moment = time.localtime(epoch)
+    today = time.localtime()[:3] == moment[:3]
+    return time.strftime("%H:%M" if today else "%a %d %b %H:%M", moment)
+
+
+def describe(view: dict) -> str:
+    """Return one line on where a session is."""
+    state, reason = view["state"], printable(view.get("reason") or "")
+    job = f"job {view['job']}"
+    if state in ("queued", "held"):
+        text = f"{state}: {job}" + (f", {reason}" if reason else "")
+        if view.get("predicted_start"):
+            text += f"; expected to start at {clock(view['predicted_start'])}"
+        return text
+    if state == "starting":
+        return f"running: {job} on {view['node'] or 'a node'}, the server is starting"
+    if state == "ready":
+        left = f", {duration(view['time_left'])} left" if view.get("time_left") else ""
+        return f"ready: {job} on {view['node']}{left}"
+    return f"{state}: {job}" + (f", {reason}" if reason else "")
+
+
+class Progress:
+    """Shows each change once, live.
+
+    :param display: writes one line; Ansible's own shows it while the task runs.
+    """
+
+    def __init__(self, display: Callable[[str], None], host: str):
+        self._display = display
+        self._host = host
+        self._last: str | None = None
+        self._begun = time.monotonic()
+        self.waited = False
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self._display(f"[{self._host}] {printable(text)}")
+
+    def show(self, view: dict) -> None:
+        """Show a session's state if it is news."""
+        text = describe(view)
+        if text != self._last:
+            since = time.monotonic() - self._begun
+            self.say(text + (f" (after {duration(since)})" if self._last and since > 5 else ""))
+        self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > 20)
+        self._last = text
+
+    def interrupted(self, view: dict) -> None:
+        """Say what Ctrl-C leaves behind."""
+        self.say(f"interrupted. Session '{view['session']}' keeps its job {view['job']}. {_CONTINUE}")
+
+    def finish(self, text: str) -> None:
+        """Show the closing lines."""
+        for line in text.splitlines():
+            self._display(printable(line))
+
+
+def problem(view: dict, launching: bool) -> str | None:
+    """Return why a session can't be used, with what to type next, or None."""
+    name, state = view["session"], view["state"]
+    reason = printable(view.get("reason") or "")
+    if state == "failed" or launching and state in ("finished", "ending"):
+        lines = "\n".join(f"    {line}" for line in view.get("log_tail") or [])
+        tail = f"\nThe last lines of {view['log']}:\n{lines}" if lines else f"\nIts log is {view['log']}."
+        return (
+            f"Session '{name}' did not come up: job {view['job']} on {view['node'] or 'no node'} is over. {reason}{tail}\n"
+            "Nothing is left running. Mend it and run 'ansible-playbook hpc.jupyter.launch' again."
+        )
+    if view.get("hopeless") and state in ("queued", "held"):
+        return (
+            f"Job {view['job']} of session '{name}' was accepted but can't start as it is: {reason}. It is still queued. "
+            "End it with 'ansible-playbook hpc.jupyter.stop', change what it asks for, and launch again."
+        )
+    if state == "unknown":
+        return (
+            f"The scheduler can't be asked about job {view['job']} of session '{name}': {reason}. The job may well be running; "
+            "nothing was changed. Try again when the scheduler answers."
+        )
+    if not launching and state in ("none", "finished", "ending"):
+        return f"Session '{name}' is not running. Start it with 'ansible-playbook hpc.jupyter.launch'."
+    return None
+
+
+def next_steps(view: dict) -> str:
+    """Return what to do about a session that is not ready and not lost."""
+    if view.get("would_submit"):
+        return f"Session '{view['session']}' is not running; a job would be submitted."
+    return f"Not ready yet ({describe(view)}). It stays as it is. {_CONTINUE}"
+
+
+def ready(view: dict, tunnel: dict) -> str:
+    """Return the closing lines of a launch."""
+    left = f" for {duration(view['time_left'])}" if view.get("time_left") else ""
+    lines = [f"Session '{view['session']}' runs on {view['node']}{left} (job {view['job']}, route {tunnel['route']})."]
+    lines += [f"Note: {note}." for note in tunnel["notes"]]
+    if tunnel["open"] or not tunnel["command"]:
+        lines.append(f"Open in the browser:  {tunnel['url']}")
+    else:
+        lines += ["Type on your laptop, and leave it running:", f"  {tunnel['command']}", f"Then open in the browser:  {tunnel['url']}"]
+    if view.get("warning"):
+        lines.append(f"Warning: {printable(view['warning'].get('message') or '')}")
+    return "\n".join(lines)
+
+
+def stopped(views: list[dict]) -> str:
+    """Return what a stop did."""
+    ended = [f"'{view['session']}' (job {view['job']})" for view in views if view["state"] == "stopped"]
+    return f"Ended: {', '.join(ended)}." if ended else "No session was running."
+
+
+def notify(view: dict, url: str) -> None:
+    """Show a desktop notification where the laptop has a way to."""
+    title, text = "Jupyter is ready", f"Session {view['session']} runs on {view['node']}: {url}"
+    for argv in (["notify-send", "--", title, text], ["terminal-notifier", "-title", title, "-message", text]):
+        if shutil.which(argv[0]):
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
+            return
