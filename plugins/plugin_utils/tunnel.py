@@ -1,0 +1,459 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The laptop's one ssh that holds a session's route.
+
+Interface:
+    Tunnel(connection, session, state=None, ca=None)
+        .choose_port(target, wanted=None)   (port, note): the port this session had before, if it can be had
+        .open(route, target, wanted=None)   Opened; idempotent, replaces a hung one; raises TunnelError
+        .verify(target)                     http_probe.Answer through the local port
+        .status()                           dict for `status`, no network
+        .close()                            bool, whether there was something to close
+        .keep(...) / .unkeep()              see tunnel_keeper.py
+A tunnel is found again by its control socket. It never asks anything: where ssh would have to, TunnelError says what to type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import time
+
+from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe, ssh_errors
+from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.routes import Target
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection, as_posix
+
+# Seconds.
+LOGIN_PATIENCE = 20.0
+ANSWER_PATIENCE = 40.0
+CHECK_PATIENCE = 5.0
+PROBE_PATIENCE = 5.0
+STEP = 0.05
+
+
+class TunnelError(Exception):
+    """The tunnel can't be opened.
+
+    :param cause: ssh_errors' causes, and "over", "not-running", "node", "wrong-server", "silent", "port".
+    :param message: what happened and what to type next.
+    """
+
+    def __init__(self, cause: str, message: str):
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A tunnel that was verified.
+
+    :param changed: False if it was there already.
+    :param notes: what the person should know (another port than last time, a hung tunnel replaced).
+    """
+
+    route: str
+    port: int
+    url: str
+    command: str
+    pid: int
+    changed: bool
+    notes: tuple[str, ...] = ()
+
+
+class Tunnel:
+    """The tunnel of one session at one site from this laptop.
+
+    :param connection: how the laptop's ssh reaches the login node.
+    :param session: the session's name.
+    :param state: the laptop's state; the user's own by default.
+    :param ca: path of the user's certificate authority, to verify a TLS endpoint with.
+    """
+
+    def __init__(self, connection: Connection, session: str, state: laptop.State | None = None, ca: str | None = None):
+        self.connection = connection
+        self.session = session
+        self.state = state or laptop.State()
+        self.ca = ca if ca and os.path.exists(ca) else None
+        self.key = laptop.key(connection.site, session)
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def verify(self, target: Target, port: int | None = None, timeout: float = PROBE_PATIENCE) -> http_probe.Answer:
+        """Ask through the local port whether it is this session's server."""
+        port = port or self.state.load(self.key).get("port")
+        if not port:
+            return http_probe.Answer("nothing", "no tunnel was ever opened")
+        return http_probe.ask(
+            ("127.0.0.1", port),
+            target.id,
+            target.base_url,
+            tls=target.kind == "tls",
+            fingerprint=target.fingerprint,
+            cafile=self.ca,
+            timeout=timeout,
+        )
+
+    def _control(self, command: str, control: str) -> bool:
+        """Send a command to the tunnel's master; False for one that is gone or hangs."""
+        argv = [self.connection.executable, "-F", "none", "-S", control.replace("%", "%%"), "-O", command, "--", "tunnel"]
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return False
+        except OSError as error:
+            raise TunnelError("no-ssh", f"{self.connection.executable} can't be run: {error.strerror}.") from error
+        return done.returncode == 0
+
+    def is_up(self) -> bool:
+        """Return whether the tunnel's ssh runs and answers on its control socket (not: whether the far end does)."""
+        control = self.state.socket_path(self.key)
+        return os.path.exists(control) and self._control("check", control)
+
+    def status(self) -> dict:
+        """Return what is known without any network: up, port, url, route, pid."""
+        known = self.state.load(self.key)
+        up = self.is_up()
+        return {
+            "up": up,
+            "port": known.get("port"),
+            "url": known.get("url"),
+            "route": known.get("route"),
+            "pid": known.get("pid") if up else None,
+            "kept": self.keeper_pid() is not None,
+        }
+
+    def choose_port(self, target: Target | None = None, wanted: int | None = None) -> tuple[int, str | None]:
+        """Return the local port for this session and a note if it is not the one to be expected.
+
+        A port that is taken because this session's own tunnel holds it, maybe in a person's terminal, stays.
+
+        :raises TunnelError: when no port is free.
+        """
+        known = self.state.load(self.key).get("port")
+        for port in dict.fromkeys((wanted, known)):
+            if not port:
+                continue
+            if laptop.port_is_free(port):
+                return self._remember_port(port), None
+            if target is not None and self.verify(target, port, timeout=2.0).kind == "ours":
+                return self._remember_port(port), None
+            break
+        preferred = wanted or known
+        try:
+            port = laptop.choose_port(preferred, self.state.ports_of_others(self.key))
+        except laptop.NoPort as error:
+            raise TunnelError("port", str(error)) from error
+        note = f"local port {preferred} is in use by another program; this session now has {port}" if preferred else None
+        return self._remember_port(port), note
+
+    def _remember_port(self, port: int) -> int:
+        known = self.state.load(self.key)
+        if known.get("port") != port:
+            self.state.save(self.key, dict(known, port=port, site=self.connection.site, session=self.session))
+        return port
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def command(self, route: str, target: Target, port: int) -> list[str]:
+        """Return the command that a person would type for this tunnel."""
+        return routes.plan(route, self.connection, target, port, self.state.id)
+
+    def open(self, route: str, target: Target, wanted: int | None = None, keep: bool = False) -> Opened:
+        """Open the tunnel and verify it, or find that it is open.
+
+        :param wanted: the local port asked for.
+        :raises TunnelError: with ssh's own last words and what to type next; nothing is left running.
+        :raises routes.RouteError: when the route does not fit the endpoint.
+        """
+        with self.state.locked(self.key):
+            notes = []
+            known = self.state.load(self.key)
+            if route == "none":
+                return self._none(target)
+            if self.is_up():
+                same = known.get("route") == route and known.get("argv") and (not wanted or wanted == known.get("port"))
+                if same and known["argv"] == self.command(route, target, known["port"]):
+                    answer = self._settle(target, known["port"])
+                    if answer.kind == "ours":
+                        return self._opened(dict(known, id=target.id), target, changed=False)
+                    notes.append(f"the tunnel that was open did not work any more ({answer.detail}); it was replaced")
+                self._close()
+            port, note = self.choose_port(target, wanted)
+            if note:
+                notes.append(note)
+            elif not laptop.port_is_free(port):
+                return self._foreign(route, target, port)
+            argv = self.command(route, target, port)
+            process = self._start(argv)
+            try:
+                self._await_up(process, route, target)
+                self._await_answer(process, route, target, port)
+            except BaseException:
+                self._kill(process.pid)
+                process.wait()
+                raise
+            known = {
+                "version": 1, "site": self.connection.site, "session": self.session, "id": target.id, "port": port,
+                "route": route, "pid": process.pid, "argv": argv, "started": time.time(),
+                "url": routes.url(route, target, port),
+            }
+            self.state.save(self.key, known)
+            return self._opened(known, target, changed=True, notes=tuple(notes))
+
+    def _opened(self, known: dict, target: Target, changed: bool, notes: tuple[str, ...] = ()) -> Opened:
+        return Opened(
+            route=known["route"], port=known["port"], url=routes.url(known["route"], target, known["port"]),
+            command=as_posix(known["argv"]), pid=known["pid"], changed=changed, notes=notes,
+        )
+
+    def _foreign(self, route: str, target: Target, port: int) -> Opened:
+        """A tunnel that a person holds in a terminal of their own does as well."""
+        return Opened(
+            route=route, port=port, url=routes.url(route, target, port),
+            command=as_posix(self.command(route, target, port)), pid=0, changed=False,
+            notes=("the tunnel is already open in another terminal",),
+        )
+
+    def _none(self, target: Target) -> Opened:
+        url = routes.url("none", target, 0)
+        routes.plan("none", self.connection, target, 0)
+        answer = http_probe.ask(
+            (target.address or "127.0.0.1", target.port), target.id, target.base_url, tls=True,
+            fingerprint=target.fingerprint, timeout=PROBE_PATIENCE,
+        )
+        if answer.kind != "ours":
+            raise TunnelError("unreachable", f"{url} does not answer as this session's server: {answer.detail}. "
+                              "Set jupyter_route to another route than none.")
+        return Opened(route="none", port=target.port, url=url, command="", pid=0, changed=False)
+
+    def held_argv(self, argv: list[str]) -> list[str]:
+        """Return a person's command as the tunnel itself runs it: never asking, with a control socket, in a log's words."""
+        options = [
+            "-M", "-S", self.state.socket_path(self.key).replace("%", "%%"),
+            "-o", "BatchMode=yes", "-o", "ControlPersist=no", "-o", "ConnectTimeout=10", "-o", "LogLevel=INFO",
+        ]
+        # ssh keeps the first value of each option: ours go first.
+        held = [argv[0], *options, *argv[1:]]
+        if routes.CONNECT_COMMAND in argv:
+            held.append("--machine")
+        return held
+
+    def _start(self, argv: list[str]) -> subprocess.Popen:
+        control = self.state.socket_path(self.key)
+        # What is_up() did not find alive can only be in the way.
+        if os.path.lexists(control):
+            os.unlink(control)
+        log = os.open(self.state.log_path(self.key), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        stdin = endless_stdin(str(self.state.directory))
+        try:
+            return subprocess.Popen(
+                self.held_argv(argv), stdin=stdin, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            )
+        except OSError as error:
+            raise TunnelError("no-ssh", f"{argv[0]} can't be run: {error.strerror}.") from error
+        finally:
+            os.close(stdin)
+            os.close(log)
+
+    def log(self) -> str:
+        """Return what the tunnel's ssh said."""
+        try:
+            with open(self.state.log_path(self.key), "rb") as stream:
+                return printable(stream.read()[-50000:], limit=50000)
+        except FileNotFoundError:
+            return ""
+
+    def _await_up(self, process: subprocess.Popen, route: str, target: Target) -> None:
+        """Wait until ssh is logged in, and a relay connected.
+
+        :raises TunnelError: when it ends or takes too long.
+        """
+        control = self.state.socket_path(self.key)
+        deadline = time.monotonic() + LOGIN_PATIENCE
+        while not os.path.exists(control):
+            if process.poll() is not None:
+                raise self._failure(process.returncode, route, target)
+            if time.monotonic() > deadline:
+                raise self._failure(None, route, target)
+            time.sleep(STEP)
+        deadline = time.monotonic() + ANSWER_PATIENCE
+        while route == "relay" and last_event(self.log()).get("event") != "ready":
+            if process.poll() is not None:
+                raise self._failure(process.returncode, route, target)
+            if time.monotonic() > deadline:
+                raise self._failure(None, route, target)
+            time.sleep(STEP)
+
+    def _settle(self, target: Target, port: int) -> http_probe.Answer:
+        """Verify a tunnel that is up; a relay on its way to the next node gets a moment."""
+        deadline = time.monotonic() + 2 * PROBE_PATIENCE
+        while True:
+            answer = self.verify(target, port)
+            if answer.kind in ("ours", "untrusted", "nothing", "silent") or time.monotonic() > deadline:
+                return answer
+            time.sleep(5 * STEP)
+
+    def _await_answer(self, process: subprocess.Popen, route: str, target: Target, port: int) -> None:
+        """Verify what is at the other end.
+
+        :raises TunnelError: when it is not this session's server, or nothing.
+        """
+        deadline = time.monotonic() + 2 * PROBE_PATIENCE
+        while True:
+            answer = self.verify(target, port)
+            if answer.kind == "ours":
+                return
+            if process.poll() is not None:
+                raise self._failure(process.returncode, route, target)
+            reading = ssh_errors.read(self.log())
+            if answer.kind in ("other", "untrusted"):
+                raise TunnelError(
+                    "wrong-server",
+                    f"The tunnel by route {route} is up, and what answers is not the server of session '{self.session}': "
+                    f"{answer.detail}. Nothing was sent to it. Run the stop playbook, then launch again.",
+                )
+            # sshd needs a moment for nothing: what it refuses, it refuses at once.
+            if reading.cause in ("forbidden", "endpoint") and answer.kind in ("closed", "nothing"):
+                raise self._failure(None, route, target)
+            if time.monotonic() > deadline:
+                raise TunnelError(
+                    "silent",
+                    f"The tunnel by route {route} is up, and the server of session '{self.session}' does not answer through "
+                    f"it: {answer.detail}. {_said(reading)}Run the connect playbook again, or try another jupyter_route.",
+                )
+            time.sleep(2 * STEP)
+
+    def _failure(self, code: int | None, route: str, target: Target) -> TunnelError:
+        """Turn the end of an ssh, or its silence, into words."""
+        log = self.log()
+        reading = ssh_errors.read("\n".join(line for line in log.splitlines() if not line.startswith("{")))
+        event = last_event(log)
+        where = f"The tunnel to session '{self.session}' by route {route}"
+        login = as_posix(self.connection.arguments())
+        if event.get("event") in ("over", "not-running", "unreachable", "error"):
+            cause = {"over": "over", "not-running": "not-running"}.get(event["event"], "node")
+            return TunnelError(cause, f"{where} could not be opened: {event.get('text', '')}")
+        remedies = {
+            "auth": f"ssh could not log in without asking. Make '{login} true' work without a question (ssh-agent, or a master "
+            "that is open already), or type the tunnel's command yourself.",
+            "host-key-unknown": f"Log in once by hand and check the host key: '{login} true'.",
+            "host-key-changed": "Ask the site whether the host was set up anew before you remove the old key with 'ssh-keygen -R'.",
+            "forbidden": "The site forbids this forward. Set jupyter_route to another route, or to auto.",
+            "bind": "The local port can't be had. Set jupyter_local_port to another one.",
+            "unreachable": f"Is the network up? Try '{login} true'.",
+            "no-command": "~/.jupyter_connect is missing on the login node. Run the setup playbook again.",
+            "endpoint": "The server is not where it said it would be. Run the status playbook.",
+        }
+        said = _said(reading)
+        if reading.cause == "unknown":
+            if code is None:
+                return TunnelError("silent", f"{where} did not come up in time. {said}Try '{login} true'.")
+            if code == 127:
+                return TunnelError("no-command", f"{where} could not be opened. {said}{remedies['no-command']}")
+            return TunnelError("unknown", f"{where} ended with status {code}. {said}Try '{login} true'.")
+        if reading.cause == "auth" and route == "jump":
+            remedies["auth"] += f" Route jump needs your key on {target.node} too; route relay does not."
+        return TunnelError(reading.cause, f"{where} could not be opened. {said}{remedies[reading.cause]}")
+
+    # -- closing ---------------------------------------------------------------------------
+
+    def close(self) -> bool:
+        """Close the tunnel; its port stays this session's.
+
+        :returns: whether one was open.
+        """
+        with self.state.locked(self.key):
+            was_up = os.path.exists(self.state.socket_path(self.key))
+            self._close()
+            return was_up
+
+    def _close(self) -> None:
+        control = self.state.socket_path(self.key)
+        known = self.state.load(self.key)
+        if not self._control("exit", control):
+            # It hangs or is gone. The number may be somebody else's by now: only an ssh with our control socket is ended.
+            pid = known.get("pid")
+            if pid and control in _command_line(pid):
+                self._kill(pid)
+        deadline = time.monotonic() + CHECK_PATIENCE
+        while os.path.exists(control) and time.monotonic() < deadline:
+            time.sleep(STEP)
+        if os.path.lexists(control):
+            os.unlink(control)
+
+    @staticmethod
+    def _kill(pid: int) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                return
+            deadline = time.monotonic() + 2.0
+            while _is_running(pid) and time.monotonic() < deadline:
+                time.sleep(STEP)
+
+    def keeper_pid(self) -> int | None:
+        """Return the process that keeps this tunnel, or None."""
+        return None
+
+
+def _said(reading: ssh_errors.Reading) -> str:
+    return f"ssh said: {reading.said.rstrip('.')}. " if reading.said else ""
+
+
+def last_event(log: str) -> dict:
+    """Return the last event that ``~/.jupyter_connect --machine`` told, {} if none; beats are no events."""
+    for line in reversed(log.splitlines()):
+        if line.startswith("{"):
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and event.get("event") != "beat":
+                return {str(name): printable(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {}
+
+
+def endless_stdin(directory: str) -> int:
+    """Return a descriptor that never ends and that no other process has to hold: a FIFO open both ways.
+
+    A relay ends with its standard input, and a pipe would end with the playbook.
+    """
+    path = os.path.join(directory, f".stdin-{os.getpid()}-{time.monotonic_ns()}")
+    os.mkfifo(path, 0o600)
+    try:
+        return os.open(path, os.O_RDWR)
+    finally:
+        os.unlink(path)
+
+
+def _command_line(pid: int) -> str:
+    """Return a process's command line, "" when it can't be had (ps is everywhere, /proc is not)."""
+    try:
+        done = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie of ours does not."""
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    except ChildProcessError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
