@@ -22,9 +22,9 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import binascii
-import calendar
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import io
@@ -83,7 +83,17 @@ DEFAULTS = {
     "start_timeout": 120,
     "stop_grace": 10,
     "renewals": 0,
+    "walltime_warnings": [600, 120],
+    "walltime_notice": ["file", "terminal"],
+    "ipython_history": "auto",
+    "cores": 1,
 }
+
+# Programs that wait in a terminal for somebody to type: they are no work, however long they have been open.
+WAITING_PROGRAMS = frozenset("""bash sh dash zsh fish ksh csh tcsh vi vim vim.basic vim.tiny nvim view nano pico emacs emacs-nox joe mcedit mc less more most man
+    pager top htop atop watch tmux screen ssh-agent""".split())
+# Of one core: what the processes of a session use together while they only sit there (heartbeats, polling) stays far below.
+WORKING_SHARE = 0.1
 
 
 class Failure(Exception):
@@ -521,6 +531,250 @@ class Client:
         return json.loads(text_of(body))
 
 
+# --- processes -----------------------------------------------------------------------------------------------------
+
+class Process:
+    """What /proc/PID/stat says of one process.
+
+    :ivar terminal: number N of its /dev/pts/N, or None.
+    :ivar cpu: seconds of processor time that it and its waited-for children used.
+    """
+
+    def __init__(self, pid, line):
+        # The name stands in parentheses and may itself hold parentheses and blanks.
+        opening, closing = line.index("("), line.rindex(")")
+        fields = line[closing + 2:].split()
+        self.pid = pid
+        self.name = line[opening + 1:closing]
+        self.state = fields[0]
+        self.parent = int(fields[1])
+        number = int(fields[4])
+        major, minor = (number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xfff00)
+        self.terminal = minor + 256 * (major - 136) if 136 <= major <= 143 else None
+        self.cpu = sum(int(value) for value in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def descendants(root):
+    """All processes below a pid, as a list of Process; empty where the system has no /proc."""
+    children = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
+        if not name.isdigit():
+            continue
+        try:
+            with io.open("/proc/%s/stat" % name, "r", encoding="utf-8", errors="replace") as stream:
+                process = Process(int(name), stream.read())
+        except (IOError, OSError, ValueError, IndexError):  # it ended meanwhile
+            continue
+        children.setdefault(process.parent, []).append(process)
+    found, front = [], [root]
+    while front:
+        below = children.get(front.pop(), [])
+        found.extend(below)
+        front.extend(process.pid for process in below)
+    return found
+
+
+def become_subreaper():
+    """Inherit the orphans of the job's processes (Linux), so that none is left when the job ends."""
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    except (OSError, AttributeError):
+        pass
+
+
+# --- the allocation ------------------------------------------------------------------------------------------------
+
+def spread(counts):
+    """Slurm's "2(x2),1" as [2, 2, 1]."""
+    found = []
+    for part in (counts or "").split(","):
+        match = re.match(r"^(\d+)(?:\(x(\d+)\))?$", part.strip())
+        if match:
+            found.extend([int(match.group(1))] * int(match.group(2) or 1))
+    return found
+
+
+def node_lines(env, cores, ask):
+    """The lines of a PBS node file: each host as often as it has tasks, or cores where the job has one task a node.
+
+    :param ask: runs a command, returns its output or None.
+    :returns: list of host names, or None where nothing is known of an allocation.
+    """
+    if env.get("SLURM_JOB_NODELIST"):
+        made = ask(["generate_pbs_nodefile"])
+        if made and os.path.isfile(made.strip()):
+            with io.open(made.strip(), "r", encoding="utf-8") as stream:
+                return stream.read().split()
+        hosts = (ask(["scontrol", "show", "hostnames", env["SLURM_JOB_NODELIST"]]) or "").split()
+        counts = spread(env.get("SLURM_TASKS_PER_NODE"))
+        if not any(count > 1 for count in counts):
+            counts = spread(env.get("SLURM_JOB_CPUS_PER_NODE"))
+        if not hosts:
+            return None
+        counts += [1] * (len(hosts) - len(counts))
+        return [host for host, count in zip(hosts, counts) for dummy in range(count)]
+    if env.get("JUPYTER_LOCAL_JOB"):
+        return [socket.gethostname()] * max(1, int(cores or 1))
+    return None
+
+
+def ask_command(argv):
+    """Output of a short command, or None when it is missing, fails or takes 10 seconds."""
+    try:
+        with io.open(os.devnull, "r+b") as null:
+            child = subprocess.Popen(argv, stdin=null, stdout=subprocess.PIPE, stderr=null)
+        limit = monotonic() + 10.0
+        output = b""
+        while select.select([child.stdout], [], [], max(0.0, limit - monotonic()))[0]:
+            part = os.read(child.stdout.fileno(), 65536)
+            if not part:
+                return text_of(output) if child.wait() == 0 else None
+            output += part
+        child.kill()
+        child.wait()
+    except (IOError, OSError, select.error):
+        pass
+    return None
+
+
+def time_of_end(env, walltime, now):
+    """When the job must end.
+
+    The scheduler's clock and the node's may differ, so its two times count as a duration, and as a date only for others to read.
+
+    :param walltime: seconds of job.json, or None.
+    :returns: (epoch for people or None, seconds from now or None)
+    """
+    try:
+        start, end = int(env["SLURM_JOB_START_TIME"]), int(env["SLURM_JOB_END_TIME"])
+        if end > start and end < 0xffffffff:  # an unlimited partition says a date beyond that
+            used = now - start
+            return end, end - start - (used if 0 <= used < 600 else 0)
+    except (KeyError, ValueError):
+        pass
+    try:
+        walltime = float(env["PBS_WALLTIME"])
+    except (KeyError, ValueError):
+        pass
+    if not walltime:
+        return None, None
+    return int(now + float(walltime)), float(walltime)
+
+
+def moment(seconds):
+    """Seconds as people say them: "2 hours", "10 minutes", "45 seconds"."""
+    for size, name in ((3600, "hour"), (60, "minute")):
+        if seconds >= size - size // 60:
+            number = int(round(seconds / size))
+            return "%d %s%s" % (number, name, "" if number == 1 else "s")
+    return "%d seconds" % max(0, int(seconds))
+
+
+# --- the way back to the login node --------------------------------------------------------------------------------
+
+class Reverse:
+    """Holds ``ssh -R`` from the node to a socket on the login node, and starts it again when it ends.
+
+    :param order: {"host", "socket", "options"} of control.json; options are further arguments for ssh.
+    :param endpoint: the server's endpoint.
+    """
+
+    READY = b"jupyter-reverse-up"
+
+    def __init__(self, order, endpoint):
+        self.host = str(order["host"])
+        self.socket = str(order["socket"])
+        self.options = [str(option) for option in order.get("options") or []]
+        if self.host.startswith("-") or not self.socket.startswith("/"):
+            raise ValueError("the reverse route needs a host and an absolute path")
+        self.target = endpoint["path"] if endpoint["kind"] == "socket" else "%s:%d" % (endpoint["address"], endpoint["port"])
+        self.child = None
+        self.output = b""
+        self.up_since = None
+        self.pause = 1.0
+        self.next_try = 0.0
+        self.state = {"state": "connecting", "host": self.host, "socket": self.socket, "message": None}
+
+    def argv(self):
+        """The command. A remote `cat` that ends with our standard input keeps nothing alive on the login node when we are gone."""
+        quoted = "'" + self.socket.replace("'", "'\\''") + "'"
+        script = ("n=0; until test -S %s; do n=$((n+1)); test $n -lt 50 || exit 1; sleep 0.2; done; echo %s; exec cat >/dev/null"
+                  % (quoted, self.READY.decode("ascii")))
+        return ["ssh", "-T"] + self.common() + ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177",
+                                                "-R", self.socket + ":" + self.target, "--", self.host, script]
+
+    def common(self):
+        """Options of both commands: never ask, never lend the agent, notice a dead network."""
+        options = ["-o", "BatchMode=yes", "-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "ControlMaster=no", "-o", "ControlPath=none",
+                   "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3", "-o", "ConnectTimeout=20"]
+        return self.options + options
+
+    def prepare_argv(self):
+        """Make the socket's directory ours alone, and take away the socket of an earlier connection: sshd won't replace it."""
+        quoted = ["'" + part.replace("'", "'\\''") + "'" for part in (os.path.dirname(self.socket), self.socket)]
+        return ["ssh", "-T"] + self.common() + ["--", self.host, "umask 077; mkdir -p -m 700 %s && rm -f %s" % tuple(quoted)]
+
+    def begin(self, argv):
+        self.output = b""
+        self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=True,
+                                      preexec_fn=os.setsid)
+
+    def look(self):
+        """Do what there is to do now; True when the state to publish has changed."""
+        before = dict(self.state)
+        if self.child is None:
+            if monotonic() >= self.next_try:
+                self.preparing = True
+                self.attempt(self.prepare_argv())
+        else:
+            while select.select([self.child.stdout], [], [], 0)[0]:
+                part = os.read(self.child.stdout.fileno(), 4096)
+                if not part:
+                    break
+                self.output = (self.output + part)[-4096:]
+            if self.child.poll() is None:
+                if self.up_since is None and not self.preparing and self.READY in self.output:
+                    self.up_since = monotonic()
+                    self.state.update(state="up", message=None)
+            elif self.preparing and self.child.returncode == 0:
+                self.preparing = False
+                self.close()
+                self.attempt(self.argv())
+            else:
+                self.failed()
+        return self.state != before
+
+    def attempt(self, argv):
+        try:
+            self.begin(argv)
+        except OSError as error:
+            self.output = str(error).encode("utf-8")
+            self.failed()
+
+    def failed(self):
+        if self.up_since is not None and monotonic() - self.up_since > 60:
+            self.pause = 1.0
+        said = [line for line in printable(self.output).splitlines() if line.strip() and self.READY.decode("ascii") not in line]
+        self.state.update(state="retrying", message="%s (trying again in %s)" % (said[-1] if said else "ssh to %s ended" % self.host, moment(self.pause)))
+        self.next_try = monotonic() + self.pause
+        self.pause = min(60.0, self.pause * 2)
+        self.close()
+
+    def close(self):
+        """End ssh."""
+        if self.child is not None:
+            if self.child.poll() is None:
+                try:
+                    os.killpg(self.child.pid, signal.SIGTERM)
+                except OSError:
+                    pass
+                self.child.wait()
+            self.child.stdin.close()
+            self.child.stdout.close()
+        self.child = None
+        self.up_since = None
+
+
 # --- settings of the server ----------------------------------------------------------------------------------------
 
 def user_config_dir(job):
@@ -553,8 +807,44 @@ def extra_settings(settings, flavour):
     return sections
 
 
+def shadow_kernels(directory, env):
+    """Copies of the IPython kernels' specs, with the history in memory, so that they need no SQLite in the home.
+
+    :param directory: made for them; it is to stand first in JUPYTER_PATH.
+    :returns: how many there are.
+    """
+    data = [part for part in env.get("JUPYTER_PATH", "").split(os.pathsep) if part]
+    data.append(env.get("JUPYTER_DATA_DIR") or os.path.join(env.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share"),
+                                                            "jupyter"))
+    data.extend([os.path.join(sys.prefix, "share", "jupyter"), "/usr/local/share/jupyter", "/usr/share/jupyter"])
+    done = set()
+    for path in data:
+        for spec in sorted(glob.glob(os.path.join(path, "kernels", "*", "kernel.json"))):
+            name = os.path.basename(os.path.dirname(spec)).lower()
+            if name in done:
+                continue
+            done.add(name)
+            try:
+                kernel = read_json(spec)
+                if not any(str(part).startswith("ipykernel") for part in kernel["argv"]):
+                    continue
+                kernel["argv"] = kernel["argv"] + ["--HistoryManager.hist_file=:memory:"]
+            except (ValueError, KeyError, TypeError, IOError, OSError):
+                continue
+            shadow = os.path.join(directory, "kernels", name)
+            os.makedirs(shadow, 0o700)
+            for other in os.listdir(os.path.dirname(spec)):  # logos
+                if other != "kernel.json":
+                    os.symlink(os.path.join(os.path.dirname(spec), other), os.path.join(shadow, other))
+            write_json(os.path.join(shadow, "kernel.json"), kernel)
+    return len(os.listdir(os.path.join(directory, "kernels"))) if os.path.isdir(directory) else 0
+
+
 def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_file, users=None):
     """The settings that make this server ours, as {file name: sections}.
+
+    arguments.json is what ``serve`` gives the application as its command line, inside the process, where no other
+    user sees it: old versions read settings in the working directory before any others, and only arguments beat those.
 
     They stand before the user's own through JUPYTER_CONFIG_PATH, so each setting that could break or open the
     server is spelled out, the empty ones too: a certificate, port or socket in ~/.jupyter must not leak in.
@@ -564,6 +854,7 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
     app = "NotebookApp" if jupyter.flavour == "notebook" else "ServerApp"
     sections = extra_settings(job.get("settings") or {}, jupyter.flavour)
     sections["KernelManager"] = dict({"transport": "ipc"}, **sections.get("KernelManager", {}))
+    sections["NotebookNotary"] = dict({"db_file": ":memory:"}, **sections.get("NotebookNotary", {}))
     tornado = dict(users or {})
     tornado.update(sections.get(app, {}).get("tornado_settings") or {})
     tornado["headers"] = dict(tornado.get("headers") or {}, **{"X-Jupyter-Session": session_id})
@@ -597,7 +888,10 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
         for provider in ("IdentityProvider", "PasswordIdentityProvider"):
             sections[provider] = dict(sections.get(provider, {}), token=token)
     sections[app] = dict(sections.get(app, {}), **ours)
-    return {"jupyter_server_config.json": sections, "jupyter_notebook_config.json": sections}
+    arguments = ["--%s.%s=%s" % (app, trait, ours[trait]) for trait in ("sock", "ip", "port", "certfile", "keyfile", "token") if trait in ours]
+    if "token" not in ours:
+        arguments.append("--IdentityProvider.token=" + token)
+    return {"jupyter_server_config.json": sections, "jupyter_notebook_config.json": sections, "arguments.json": {"arguments": arguments}}
 
 
 # --- why it failed -------------------------------------------------------------------------------------------------
@@ -649,14 +943,69 @@ def explain(log, status):
 class Ended(Exception):
     """Somebody wants the job to end.
 
+    :ivar cause: "stop", "idle", "shutdown" or "signal".
     :ivar reason: a sentence for the person.
     :ivar status: exit status of the keeper.
     """
 
-    def __init__(self, reason, status):
+    def __init__(self, cause, reason, status):
         Exception.__init__(self, reason)
+        self.cause = cause
         self.reason = reason
         self.status = status
+
+
+class Activity:
+    """Tells how long a server has been idle, from kernels and terminals and never from an open tab.
+
+    What counts is that something *changed* between two looks, so no clock is ever compared with another.
+    """
+
+    def __init__(self):
+        self.last = monotonic()
+        self.seen = None
+        self.cpu = None
+        self.looked = None
+
+    def look(self, kernels, terminals, processes, server_pid):
+        """Take one look.
+
+        :param kernels: the answer of /api/kernels.
+        :param terminals: the answer of /api/terminals ([] where there are none).
+        :param processes: the descendants of the keeper.
+        :returns: seconds since something last happened.
+        """
+        now = monotonic()
+        shells = dict((process.pid, process) for process in processes if process.parent == server_pid and process.terminal is not None)
+        seen = [sorted((str(kernel.get("id")), str(kernel.get("last_activity"))) for kernel in kernels),
+                sorted((str(terminal.get("name")), str(terminal.get("last_activity"))) for terminal in terminals),
+                sorted((pid, terminal_times(shell.terminal)) for pid, shell in shells.items())]
+        cpu = sum(process.cpu for process in processes if process.pid != server_pid)
+        working = any(kernel.get("execution_state") == "busy" for kernel in kernels)
+        # Whatever runs in a terminal is work (an srun uses no processor here while its tasks compute elsewhere), an editor left open is not.
+        parents = dict((process.pid, process.parent) for process in processes)
+        for process in processes:
+            if process.name in WAITING_PROGRAMS or process.state == "Z":
+                continue
+            above = process.parent
+            while above in parents and above not in shells:
+                above = parents[above]
+            working = working or above in shells
+        if self.looked is not None and cpu - self.cpu > WORKING_SHARE * (now - self.looked):
+            working = True  # a thread or child of a kernel that calls itself idle
+        if working or (self.seen is not None and seen != self.seen):
+            self.last = now
+        self.seen, self.cpu, self.looked = seen, cpu, now
+        return now - self.last
+
+
+def terminal_times(number):
+    """When somebody last typed into a terminal and when it last printed."""
+    try:
+        found = os.stat("/dev/pts/%d" % number)
+        return int(found.st_atime), int(found.st_mtime)
+    except OSError:
+        return None
 
 
 class Keeper:
@@ -673,6 +1022,12 @@ class Keeper:
         self.log_start = 0
         self.log_handle = None
         self.unwritten = False
+        self.heard = False  # a child ended since we last looked for orphans
+        self.asking = False  # in a request that a signal may break off
+        self.adopting = None
+        self.reverse = None
+        self.notices = []
+        self.warned = None
         self.state = {"version": 1, "session": session, "id": None, "job": None, "node": socket.gethostname(), "fqdn": socket.getfqdn(),
                       "phase": "starting", "endpoint": None, "flavour": None, "version_jupyter": None, "base_url": "/", "pid": None,
                       "started": int(time.time()), "ends": None, "reason": None, "cause": None, "exit": None, "updated": None}
@@ -750,9 +1105,17 @@ class Keeper:
         home = os.path.expanduser("~")
         for key in ("root_dir", "certfile", "keyfile", "config_dir"):
             if self.job[key]:
+                if not isinstance(self.job[key], str):  # Python 2.7 reads text that its paths can't always be joined with
+                    self.job[key] = self.job[key].encode("utf-8")
                 self.job[key] = os.path.abspath(os.path.join(home, os.path.expandvars(os.path.expanduser(self.job[key]))))
         self.job["root_dir"] = self.job["root_dir"] or home
         self.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"])
+        self.state["ends"], left = time_of_end(os.environ, self.job["walltime"], time.time())
+        self.ends = None if left is None else monotonic() + left
+        self.warnings = []
+        if left:
+            # A short job is warned in its last fifth, not from its first minute on.
+            self.warnings = sorted((min(float(early), left / 5.0) for early in self.job["walltime_warnings"] or []), reverse=True)
         self.forget_old_control()
 
     def forget_old_control(self):
@@ -810,6 +1173,15 @@ class Keeper:
         env["JUPYTER_CONFIG_PATH"] = os.pathsep.join([self.path("config")] + [part for part in [env.get("JUPYTER_CONFIG_PATH")] if part])
         if self.job["config_dir"]:
             env["JUPYTER_CONFIG_DIR"] = self.job["config_dir"]
+        if self.history_in_memory():
+            specs = os.path.join(self.node_dir, "share")
+            if shadow_kernels(specs, env):
+                env["JUPYTER_PATH"] = os.pathsep.join([specs] + [part for part in [env.get("JUPYTER_PATH")] if part])
+        if not env.get("PBS_NODEFILE"):
+            lines = node_lines(env, self.job["cores"], ask_command)
+            if lines:
+                env["PBS_NODEFILE"] = os.path.join(self.node_dir, "nodes")
+                write_private(env["PBS_NODEFILE"], "".join(line + "\n" for line in lines).encode("utf-8"))
         temporary = env.get("TMPDIR")
         if not temporary or not os.path.isdir(temporary) or not os.access(temporary, os.W_OK | os.X_OK):
             env["TMPDIR"] = "/tmp"
@@ -819,6 +1191,13 @@ class Keeper:
                 known = [part.strip() for part in env.get(name, "").split(",") if part.strip()]
                 env[name] = ",".join(known + [host for host in ("localhost", "127.0.0.1", "::1") if host not in known])
         return env
+
+    def history_in_memory(self):
+        """Whether kernels must keep off IPython's history in the home: SQLite hangs or locks on network file systems."""
+        wanted = self.job["ipython_history"]
+        if wanted == "auto":
+            return on_network(os.environ.get("IPYTHONDIR") or os.path.expanduser("~"))
+        return wanted == "memory"
 
     def cookie_secret(self):
         """A file with the secret of the login cookies: kept over renewals of one launch, new when any Jupyter settings changed.
@@ -877,7 +1256,7 @@ class Keeper:
 
     def write_config(self, endpoint):
         """Write the session's settings, with a new token, and make the client that knows it."""
-        token = text_of(binascii.hexlify(os.urandom(24)))
+        token = "k" + text_of(binascii.hexlify(os.urandom(24)))  # the letter keeps an argument from being read as a number
         app = "NotebookApp" if self.jupyter.flavour == "notebook" else "ServerApp"
         files = server_settings(self.jupyter, endpoint, self.job, token, self.job["id"], self.cookie_secret(), self.users_tornado_settings(app))
         private_directory(self.path("config"))
@@ -899,6 +1278,9 @@ class Keeper:
             self.spawn()
             try:
                 self.await_answer(endpoint)
+                self.activity = Activity()
+                self.publish(phase="ready")
+                self.say("ready")
                 return
             except Failure as failure:
                 self.end_child(0)
@@ -908,7 +1290,7 @@ class Keeper:
 
     def spawn(self):
         """Start the child: a process group of its own, its output in server.log, nothing secret in its arguments."""
-        argv = [sys.executable, os.path.abspath(__file__), "--serve", self.jupyter.module]
+        argv = [sys.executable, os.path.abspath(__file__), "--serve", self.jupyter.module, self.path("config", "arguments.json")]
         null = os.open(os.devnull, os.O_RDONLY)
         try:
             self.child = subprocess.Popen(argv, stdin=null, stdout=self.log_handle, stderr=self.log_handle, cwd=self.job["root_dir"],
@@ -937,10 +1319,18 @@ class Keeper:
             self.wait(ANSWER_STEP)
         # One request is not enough to judge by: some pages are meant for strangers.
         for path in ("api/contents", "api/kernels"):
-            status = self.client.request("GET", path, known=False)[0]
+            status = self.stranger(path)[0]
             if status == 200:
                 raise Failure("open-server", "The server would let anybody in without a password: it answered a stranger at /%s. It was stopped. Look "
                                              "at the settings in your ~/.jupyter that switch authentication off." % path)
+
+    def stranger(self, path):
+        """What the server answers to somebody without token; a signal to end breaks it off."""
+        self.asking = True
+        try:
+            return self.client.request("GET", path, known=False)
+        finally:
+            self.asking = False
 
     def answers(self, endpoint):
         """Whether something that is our server answers /api.
@@ -950,7 +1340,7 @@ class Keeper:
         if endpoint["kind"] == "socket" and not os.path.exists(endpoint["path"]):
             return False
         try:
-            status, headers, dummy = self.client.request("GET", "api", known=False, timeout=5.0)
+            status, headers, dummy = self.stranger("api")
         except (IOError, OSError, http_client.HTTPException) as error:
             if ssl is not None and isinstance(error, ssl.SSLError) and "another certificate" in str(error):
                 raise Failure("port-taken", "Somebody else's server answers on the port that was chosen. Launch again.")
@@ -967,8 +1357,17 @@ class Keeper:
 
     # -- while it runs
 
+    def told_to_end(self):
+        return Ended("signal", "The scheduler ended the job (%s): its time was up or it was cancelled." % self.terminated, 143)
+
     def wait(self, seconds):
-        """Sleep until a signal or a child's end wakes us, at most so long; raise Ended when we were told to end."""
+        """``pause``, but raise Ended when we were told to end."""
+        self.pause(seconds)
+        if self.terminated:
+            raise self.told_to_end()
+
+    def pause(self, seconds):
+        """Sleep until a signal or a child's end wakes us, at most so long."""
         try:
             ready = select.select([self.wake], [], [], seconds)[0]
             if ready:
@@ -976,18 +1375,26 @@ class Keeper:
         except (OSError, select.error) as error:
             if error.args[0] not in (errno.EINTR, errno.EAGAIN):
                 raise
-        if self.terminated:
-            raise Ended("The scheduler ended the job (%s): its time was up or it was cancelled." % self.terminated, 143)
 
     def watch(self):
         """Run until the server ends or somebody wants it to; always raises Ended or Failure."""
+        # A tenth of the limit, so that an end comes late by no more than that; a minute is soon enough for anybody.
+        interval = min(60.0, max(0.5, float(self.job["idle_timeout"] or 600) / 10.0))
+        next_look = monotonic() + interval
         while True:
             self.wait(TICK)
+            self.reap()
             if self.child.poll() is not None:
                 self.judge_end()
             self.look_at_control()
-            if self.unwritten:
-                self.publish()
+            self.look_at_reverse()
+            self.look_at_walltime()
+            if monotonic() >= next_look:
+                self.look_at_activity()
+                self.bound_log()
+                if self.unwritten:
+                    self.publish()
+                next_look = monotonic() + interval
 
     def judge_end(self):
         """The server is gone and we did not ask: by whose will?"""
@@ -998,9 +1405,9 @@ class Keeper:
         status = self.child.returncode
         log = self.log_text()
         if status == -signal.SIGTERM or re.search(r"received signal (15|SIGTERM)", log[-4000:]):
-            raise Ended("The server was told to end from outside (SIGTERM).", 143)
+            raise Ended("signal", "The server was told to end from outside (SIGTERM).", 143)
         if status == 0:
-            raise Ended("The server was shut down from the browser.", 0)
+            raise Ended("shutdown", "The server was shut down from the browser.", 0)
         raise Failure(*explain(log, status))
 
     def look_at_control(self):
@@ -1021,21 +1428,242 @@ class Keeper:
     def obey(self, order):
         """Do what one control.json says."""
         if order.get("stop"):
-            raise Ended("The session was stopped.", 0)
+            raise Ended("stop", "The session was stopped.", 0)
+        if order.get("endpoint") or order.get("listen"):
+            refusal = self.move(order)
+            self.publish(control={"order": order, "refused": refusal})
+        if "reverse" in order:
+            self.hold_reverse(order["reverse"])
+
+    def move(self, order):
+        """Serve on another endpoint: the server starts again there, which its kernels would not survive.
+
+        :returns: why not, or None.
+        """
+        wanted = dict((key, order[key]) for key in ("endpoint", "listen") if order.get(key))
+        if all(self.job[key] == value for key, value in wanted.items()):
+            return None
+        try:
+            kernels = self.ask("api/kernels")
+        except (IOError, OSError, http_client.HTTPException, ValueError) as error:
+            kernels = ["?"]
+            self.say("the server did not say what runs in it: %s" % error)
+        if kernels and not order.get("force"):
+            return "%d kernel(s) run in the server and would be lost. Shut them down, or stop the session and launch it again." % len(kernels)
+        before = dict(self.job)
+        self.job.update(wanted)
+        try:
+            self.choose_endpoint()
+        except Failure as failure:
+            self.job = before
+            return failure.reason
+        self.say("moving to another endpoint: %s" % json.dumps(wanted, sort_keys=True))
+        self.publish(phase="starting")
+        self.end_child(float(self.job["stop_grace"]))
+        self.start()
+        if self.reverse:
+            self.hold_reverse({"host": self.reverse.host, "socket": self.reverse.socket, "options": self.reverse.options})
+        return None
+
+    def hold_reverse(self, order):
+        """Begin the way back to the login node, change it, or (None) give it up."""
+        if self.reverse:
+            self.reverse.close()
+            self.reverse = None
+        state = None
+        if order:
+            try:
+                self.reverse = Reverse(order, self.state["endpoint"])
+                state = self.reverse.state
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                state = {"state": "failed", "message": printable(str(error))}
+        self.publish(reverse=state)
+
+    def look_at_reverse(self):
+        """Keep the way back alive."""
+        if self.reverse and self.reverse.look():
+            self.say("reverse: %(state)s %(message)s" % self.reverse.state)
+            self.publish(reverse=self.reverse.state)
+
+    def ask(self, path):
+        """JSON of our own server; a signal to end breaks it off."""
+        self.asking = True
+        try:
+            return self.client.get(path)
+        finally:
+            self.asking = False
+
+    def look_at_activity(self):
+        """End the job when nothing has worked for ``idle_timeout``. A look that fails proves nothing."""
+        timeout = float(self.job["idle_timeout"] or 0)
+        if timeout <= 0:
+            return
+        try:
+            kernels = self.ask("api/kernels")
+            try:
+                terminals = self.ask("api/terminals")
+            except ValueError:  # terminals are switched off
+                terminals = []
+            idle = self.activity.look(kernels, terminals, descendants(os.getpid()), self.child.pid)
+        except (IOError, OSError, http_client.HTTPException, ValueError, AttributeError, TypeError) as error:
+            self.say("could not see what the server does: %s" % error)
+            return
+        if idle >= timeout:
+            raise Ended("idle", "No kernel and no terminal did anything for %s (jupyter_idle_timeout)." % moment(timeout), 0)
+
+    def look_at_walltime(self):
+        """Warn before the end of the job, each time that was asked for."""
+        left = None if self.ends is None else self.ends - monotonic()
+        if not self.warnings or left is None or left > self.warnings[0]:
+            return
+        while self.warnings and left <= self.warnings[0]:
+            self.warnings.pop(0)
+        self.warn(max(0.0, left))
+
+    def warn(self, left):
+        """Tell that the job ends: in server.json, the log, every terminal of the session and a file that JupyterLab's file browser shows."""
+        ends = time.time() + left
+        message = "The job of this Jupyter session (%s%s) ends at %s, in %s. %s" % (
+            self.session, ", job %s" % self.state["job"] if self.state["job"] else "", time.strftime("%H:%M", time.localtime(ends)), moment(left),
+            "Save your work; a new job then takes over, with new kernels." if self.renewals() else "Save your work; its kernels end with it.")
+        self.say(message)
+        self.publish(warning={"ends": self.state["ends"], "message": message})
+        ways = self.job["walltime_notice"] or []
+        if "terminal" in ways:
+            for process in descendants(self.child.pid):
+                if process.parent == self.child.pid and process.terminal is not None:
+                    tell_terminal("/dev/pts/%d" % process.terminal, message)
+        if "file" in ways:
+            path = os.path.join(self.job["root_dir"], "JUPYTER-ENDS-AT-%s.txt" % time.strftime("%H-%M", time.localtime(self.state["ends"] or ends)))
+            if path in self.notices:
+                return
+            try:
+                # O_EXCL: a file of that name that is not ours stays as it is.
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                os.write(handle, ("%s\n\nThis file goes away with the job.\n%s\n" % (message, self.notice_mark())).encode("utf-8"))
+                os.close(handle)
+                self.notices.append(path)
+            except OSError as error:
+                self.say("the notice %s can't be written: %s" % (path, error))
+
+    def notice_mark(self):
+        """The last line of our notices: by it the next job of the session knows what a killed one left."""
+        return "(hpc.jupyter session %s)" % self.session
+
+    def remove_notices(self, old=False):
+        """Remove our notices; with ``old`` those that an earlier, killed job of this session left."""
+        paths = self.notices
+        if old:
+            paths = glob.glob(os.path.join(self.job["root_dir"], "JUPYTER-ENDS-AT-??-??.txt"))
+        for path in paths:
+            try:
+                with io.open(path, "r", encoding="utf-8", errors="replace") as stream:
+                    ours = stream.read(4096).rstrip().endswith(self.notice_mark())
+                if ours:
+                    os.unlink(path)
+            except (IOError, OSError):
+                pass
+
+    # -- renewals
+
+    def renewals(self):
+        """Whether jobs of this session have successors."""
+        try:
+            record = read_json(self.path("record.json")) or {}
+        except (ValueError, IOError, OSError):
+            record = {}
+        return bool(self.job["renewals"] or record.get("renewals") or record.get("successor"))
+
+    def program(self, *words):
+        """Start the login-node program of the batch directory with these words.
+
+        :raises OSError: it can't be started.
+        """
+        with io.open(os.devnull, "rb") as null:
+            return subprocess.Popen([self.site.get("python") or sys.executable, os.path.join(self.batch_dir, "program.pyz")] + list(words), stdin=null,
+                                    stdout=self.log_handle, stderr=self.log_handle, close_fds=True, preexec_fn=os.setsid)
+
+    def adopt_job(self):
+        """Let the program note that this job runs now, and submit the next successor. Nobody waits for it."""
+        if self.state["job"] and self.renewals():
+            try:
+                self.adopting = self.program("adopt-job", self.session, self.state["job"])
+            except OSError as error:
+                self.say("the successor can't be seen to: %s" % error)
+
+    def drop_successor(self):
+        """Before an end that somebody wanted: the successor must not start. Best effort, 20 seconds at most."""
+        if not self.renewals():
+            return
+        try:
+            child = self.program("drop-successor", self.session)
+        except OSError as error:
+            self.say("the successor can't be removed: %s" % error)
+            return
+        self.await_child(monotonic() + 20.0, child)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            self.say("removing the successor took longer than 20 seconds")
 
     # -- its end
 
-    def end_child(self, grace):
-        """End the server: by its own request first, then by signals; ``grace`` in seconds for all of it."""
+    def end(self, ended):
+        """The end that somebody wanted: server, successor, and what others read of it."""
+        self.say(ended.reason)
+        self.publish(phase="stopping", reason=ended.reason, cause=ended.cause)
+        if ended.status == 0:
+            self.drop_successor()
+        # After the scheduler's SIGTERM a SIGKILL follows, at some sites 5 seconds later: then server.json must be done.
+        self.end_child(float(self.job["stop_grace"]) if ended.status == 0 else min(4.0, float(self.job["stop_grace"])), ask=ended.status == 0)
+        self.end_orphans()
+        self.publish(phase="ended")
+
+    def end_orphans(self):
+        """End what the server left: kernels that compute on, programs that a terminal put into the background."""
+        if self.reverse:
+            self.reverse.close()
+        for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0)):
+            until = monotonic() + patience
+            orphans = descendants(os.getpid())
+            for process in orphans:
+                try:
+                    os.kill(process.pid, number)
+                except OSError:
+                    pass
+            while orphans and monotonic() < until:
+                self.heard = True
+                self.reap()
+                orphans = descendants(os.getpid())
+                if orphans:
+                    self.pause(0.05)
+
+    def reap(self):
+        """Bury orphans that ended as our children; those that we started are left to ``poll``."""
+        if not self.heard:
+            return
+        self.heard = False
+        own = [child.pid for child in (self.child, self.adopting, self.reverse and self.reverse.child) if child]
+        for process in descendants(os.getpid()):
+            if process.parent == os.getpid() and process.state == "Z" and process.pid not in own:
+                try:
+                    os.waitpid(process.pid, os.WNOHANG)
+                except OSError:
+                    pass
+        if self.adopting and self.adopting.poll() is not None:
+            self.adopting = None
+
+    def end_child(self, grace, ask=True):
+        """End the server: by its own request first (``ask``), then by signals; ``grace`` in seconds for all of it."""
         if self.child is None:
             return
         until = monotonic() + grace
-        if self.child.poll() is None and grace > 0 and self.state["phase"] == "stopping" and self.client and self.state["exit"] is None:
+        if self.child.poll() is None and grace > 0 and ask:
             try:
                 self.client.request("POST", "api/shutdown", timeout=min(2.0, grace))
             except (IOError, OSError, http_client.HTTPException, ValueError):
                 pass
-            self.await_child(min(until, monotonic() + grace / 2.0))
+            self.await_child(until - grace / 3.0, self.child)
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.child.poll() is not None:
                 break
@@ -1043,19 +1671,17 @@ class Keeper:
                 os.killpg(self.child.pid, number)
             except OSError:
                 pass
-            self.await_child(until if number == signal.SIGTERM else monotonic() + 10.0)
+            self.await_child(until if number == signal.SIGTERM else monotonic() + 10.0, self.child)
         self.state["exit"] = self.child.returncode
 
-    def await_child(self, until):
-        """Wait for the child's end until that time on the monotonic clock."""
-        while self.child.poll() is None and monotonic() < until:
-            try:
-                self.wait(min(0.2, max(0.0, until - monotonic())))
-            except Ended:
-                self.terminated = None  # ending already; a second signal must not break it off
+    def await_child(self, until, child):
+        """Wait for a child's end until that time on the monotonic clock; no signal breaks it off."""
+        while child.poll() is None and monotonic() < until:
+            self.pause(min(0.2, max(0.0, until - monotonic())))
 
     def clean_up(self):
         """Remove what only lived for this job."""
+        self.remove_notices()
         for directory in (self.node_dir, self.path("config")):
             if directory:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -1064,6 +1690,7 @@ class Keeper:
         """The whole life. Returns the exit status of the job."""
         os.umask(0o077)
         self.catch_signals()
+        become_subreaper()
         status = 1
         try:
             self.load()
@@ -1074,17 +1701,14 @@ class Keeper:
             self.publish()
             if not os.path.isdir(self.job["root_dir"]):
                 raise Failure("bad-option", "The directory %s (jupyter_root_dir) does not exist on this node." % self.job["root_dir"])
+            self.remove_notices(old=True)
             self.jupyter = find_jupyter(self.job["interface"])
+            self.adopt_job()
             self.start()
-            self.publish(phase="ready")
-            self.say("ready")
             self.watch()
         except Ended as ended:
             status = ended.status
-            self.say(ended.reason)
-            self.publish(phase="stopping", reason=ended.reason)
-            self.end_child(float(self.job["stop_grace"]))
-            self.publish(phase="ended", reason=ended.reason)
+            self.end(ended)
         except Failure as failure:
             self.fail(failure)
         except (IOError, OSError) as error:
@@ -1100,9 +1724,10 @@ class Keeper:
         """Tell the failure, with the end of the log, and end what is left of the server."""
         self.say("%s: %s" % (failure.cause, failure.reason))
         tail = self.log_tail() if self.log_handle is not None else []
-        self.end_child(float(self.job["stop_grace"]) if self.state["phase"] == "ready" else 0)
-        if self.child is not None:
-            self.state["exit"] = self.child.returncode
+        if self.state["phase"] != "ready":
+            self.drop_successor()  # it would fail in the same way
+        self.end_child(0)
+        self.end_orphans()
         self.publish(phase="failed", cause=failure.cause, reason=failure.reason, log_tail=tail)
 
     def catch_signals(self):
@@ -1110,24 +1735,40 @@ class Keeper:
         self.wake, write_end = os.pipe()
         for handle in (self.wake, write_end):
             close_on_exec(handle)
-        import fcntl
         for handle in (self.wake, write_end):
             fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | os.O_NONBLOCK)
         signal.set_wakeup_fd(write_end)
 
         def told(number, frame):
             self.terminated = "SIGTERM" if number == signal.SIGTERM else "SIGINT"
+            if self.asking:
+                self.asking = False
+                raise self.told_to_end()
+
+        def heard(number, frame):
+            self.heard = True
 
         signal.signal(signal.SIGTERM, told)
         signal.signal(signal.SIGINT, told)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGCHLD, heard)
 
 
 def close_on_exec(handle):
     """Keep a file descriptor from our children, on Python 2.7 too."""
-    import fcntl
     fcntl.fcntl(handle, fcntl.F_SETFD, fcntl.fcntl(handle, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+
+
+def tell_terminal(path, message):
+    """Print a line on somebody's terminal, without ever waiting for it."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            os.write(handle, ("\r\n\a*** %s ***\r\n" % message).encode("utf-8"))
+        finally:
+            os.close(handle)
+    except OSError:
+        pass
 
 
 def signature(found):
@@ -1143,8 +1784,8 @@ def job_id():
     return None
 
 
-def serve(module):
-    """In the child: become the Jupyter application.
+def serve(module, arguments):
+    """In the child: become the Jupyter application, with the arguments that a file holds.
 
     A plain ``python -m`` would look for packages in the working directory first, where a user's random.py or tornado.py lies in wait.
     """
@@ -1155,7 +1796,7 @@ def serve(module):
         pass
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != own]
-    sys.argv[:] = [module]
+    sys.argv[:] = [module] + read_json(arguments)["arguments"]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -1164,10 +1805,10 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-dir", default=os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--session", default="default")
-    parser.add_argument("--serve", metavar="MODULE", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, metavar=("MODULE", "ARGUMENTS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
-        serve(arguments.serve)
+        serve(*arguments.serve)
         return 0
     if not SESSION_NAME.match(arguments.session):
         parser.error("a session name has letters, digits, dot, dash and underscore only, at most 32")
