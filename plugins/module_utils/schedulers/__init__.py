@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The schedulers, by name. A further one is one file here and one line in ``_CLASSES``."""
 
-from . import _locate, base, local, slurm
+from . import _locate, base, local, openpbs, slurm, slurm_pbs, torque
 
 # In the order in which detect prefers them.
 _CLASSES = (
     slurm.Slurm,
+    openpbs.OpenPBS,
+    torque.Torque,
+    slurm_pbs.SlurmPBS,
     local.Local,
 )
 NAMES = tuple(cls.name for cls in _CLASSES)

@@ -94,7 +94,7 @@ _REASONS = (
     (r"^Reservation$", "it waits for its reservation to begin"),
 )
 
-_UNREACHABLE = re.compile(
+UNREACHABLE = re.compile(
     r"unable to contact slurm controller|authentication error|munge encode failed|socket timed out|connection refused"
     r"|connection timed out|unable to establish controller|zero bytes were transmitted|slurm backup controller in standby"
     r"|could not establish a configuration source|unexpected message|communication connection failure|no answer within"
@@ -110,7 +110,7 @@ ADVICE = (
     (r"invalid qos", "Change the QOS in jupyter_options."),
     (r"memory specification", "Ask for less with jupyter_memory (it is per node), or choose another jupyter_queue."),
     (r"node count specification", "Ask for fewer nodes with jupyter_nodes, or choose another jupyter_queue."),
-    (r"more processors requested|cpu count", "Ask for fewer cores per node with jupyter_cores, or choose another jupyter_queue."),
+    (r"more processors requested|cpu count", "Ask for fewer cores with jupyter_cores (per node) or jupyter_nodes, or choose another jupyter_queue."),
     (r"gres", "Change jupyter_gpus: this cluster or partition has no such GPUs."),
     (r"invalid feature|invalid node name|reservation is invalid", "Correct jupyter_options."),
     (r"dependency problem", "The job to follow is no longer known to Slurm."),
@@ -256,7 +256,7 @@ class Slurm(base.Scheduler):
 
 def _refusal(done, command):
     said = base.complaint(done)
-    if done.rc in (124, 126, 127) or _UNREACHABLE.search(said):
+    if done.rc in (124, 126, 127) or UNREACHABLE.search(said):
         return base.Unreachable("%s: %s" % (command, said))
     return base.Refused(said, base.advise(said, ADVICE), done.rc)
 
@@ -324,11 +324,15 @@ def _job(job_id, name, partition, state_word, reason_word, nodes, batch_host, su
     reason = _reason(state, state_word, reason_word)
     if state in (base.QUEUED, base.HELD):
         hopeless = base.advise(reason_word, _HOPELESS) is not None
+    # A pending job's list is that of the nodes asked for.
+    hosts = base.expand_hostlist(nodes) if state != base.QUEUED else []
     exit_kind, code = None, None
+    if state == base.FINISHED and not hosts:
+        # Cancelled in the queue: its start is that moment.
+        started = None
     if state == base.FINISHED:
         exit_kind = _EXIT_KINDS.get(state_word, base.EXIT_UNKNOWN)
         code = _exit_code(exit_code)
-    hosts = base.expand_hostlist(nodes) if state not in (base.QUEUED,) else []
     if batch_host in hosts:
         hosts.remove(batch_host)
         hosts.insert(0, batch_host)
@@ -345,9 +349,8 @@ def _reason(state, state_word, reason_word):
         return "Slurm says %s, a state that is not known here" % (base.words(state_word) or "nothing")
     if state == base.FINISHED:
         meaning = _ENDINGS_IN_WORDS.get(state_word)
-        if meaning:
-            return meaning
-        return said or None
+        # The reason is that of the last wait, not of the end.
+        return meaning or (said if said in ("NonZeroExitCode", "JobLaunchFailure", "RaisedSignal") else None)
     if state == base.HELD and state_word in ("SUSPENDED", "STOPPED"):
         return "it is suspended" + (": " + said if said else "")
     if state_word == "CONFIGURING":
