@@ -12,10 +12,12 @@ import time
 from typing import Callable, Dict, List, Optional
 
 from . import network
+from .configuration import SITE_BIN
 from .layout import HOSTS, LOGIN, NODES, Layout
 
 HOST_INIT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "host-init")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Root finds the scheduler in every shape, `login-path` too.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/" + SITE_BIN
 
 
 class Trouble(Exception):

@@ -37,6 +37,13 @@ def build(layout: Layout) -> None:
                  "-n %s link set eth0 up" % layout.netns(LOGIN)]
     if "open" in layout.shapes:
         commands += ["address add %s/25 dev %s" % (layout.laptop_inside, layout.link("inner"))]
+    else:
+        # The login node says "unreachable" at once; the machine's default route would carry a try to reach a node
+        # out into the world. Forwarding is on for that answer alone: what comes from outside is never routed.
+        commands += ["route add %s.128/25 via %s" % (layout.net, layout.login_outside),
+                     "-n %s rule add iif eth0 unreachable" % layout.netns(LOGIN),
+                     "netns exec %s sysctl -qw net.ipv4.conf.eth0.forwarding=1 net.ipv4.icmp_ratelimit=0"
+                     % layout.netns(LOGIN)]
     for command in commands:
         _ip(command)
     for host in NODES:
@@ -56,7 +63,7 @@ def _firewall(layout: Layout) -> str:
     else:
         return ""
     return ("table inet site { chain input { type filter hook input priority 0; policy accept; "
-            "%s reject with tcp reset; } }\n" % refused)
+            "%s reject with tcp reset\n}\n}\n" % refused)
 
 
 def plug(layout: Layout, host: str, plugged: bool) -> None:
