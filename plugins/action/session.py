@@ -118,6 +118,8 @@ class ActionModule(ProgramAction):
         changed = answer["changed"]
         for view in answer["sessions"]:
             changed = laptop.close(view["session"], check=self._task.check_mode) or changed
+        message = progress.stopped(answer["sessions"])
+        self._display.display(message)
         first = answer["sessions"][0] if answer["sessions"] else {}
         return {
             "changed": changed,
@@ -125,7 +127,7 @@ class ActionModule(ProgramAction):
             "session": arguments["name"],
             "state": first.get("state", "none"),
             "job": first.get("job"),
-            "msg": progress.stopped(answer["sessions"]),
+            "msg": message,
         }
 
 

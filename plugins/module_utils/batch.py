@@ -118,7 +118,7 @@ def _scheduler(request, site):
         return before["scheduler"], kept, "as found before"
     modules = (request.get("environment") or {}).get("modules") or []
     try:
-        return schedulers.detect(commands.run, wanted=None if asked == "auto" else asked, modules=modules)
+        return schedulers.detect(commands.run, wanted=asked, modules=modules)
     except base.NotFound as error:
         raise Failure(
             "%s Nothing was changed. Set jupyter_scheduler to openpbs, torque or slurm and jupyter_modules to what brings its "

@@ -66,9 +66,9 @@ def answer(request):
         lines = traceback.format_exc().strip().splitlines()
         return {
             "failed": True,
-            "msg": "The login-node program broke: %s. This is a fault of the collection; its traceback is in 'exception'."
+            "msg": "The login-node program broke: %s. This is a fault of the collection; its traceback is in 'traceback'."
             % lines[-1],
-            "exception": "\n".join(lines),
+            "traceback": "\n".join(lines),
         }
 
 

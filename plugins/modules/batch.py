@@ -121,8 +121,7 @@ options:
         description: Package index for C(pip), where the site has one of its own.
         type: str
 extends_documentation_fragment: [hpc.jupyter.attributes]
-author:
-  - hpc.jupyter contributors (@hpc-jupyter)
+author: hpc.jupyter contributors
 """
 
 EXAMPLES = r"""

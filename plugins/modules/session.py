@@ -119,8 +119,7 @@ options:
 extends_documentation_fragment: [hpc.jupyter.attributes]
 seealso:
   - module: hpc.jupyter.session_info
-author:
-  - hpc.jupyter contributors (@hpc-jupyter)
+author: hpc.jupyter contributors
 """
 
 EXAMPLES = r"""

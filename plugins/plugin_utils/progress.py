@@ -149,3 +149,25 @@ def notify(view: dict, url: str) -> None:
         if shutil.which(argv[0]):
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
             return
+
+
+def table(views: list[dict]) -> list[str]:
+    """Return the sessions as lines of text, in columns."""
+    if not views:
+        return ["No sessions. Start one with 'ansible-playbook hpc.jupyter.launch'."]
+    rows = [("SESSION", "STATE", "JOB", "NODE", "LEFT", "CORE-HOURS", "TUNNEL", "NOTE")]
+    for view in views:
+        note = printable(view.get("reason") or "", 60)
+        if view.get("predicted_start"):
+            note = f"starts {clock(view['predicted_start'])}" + (f" ({note})" if note else "")
+        if view.get("successor"):
+            note = ", ".join(filter(None, [note, f"goes on in job {view['successor']}"]))
+        tunnel = view.get("tunnel") or {}
+        rows.append((
+            view["session"], view["state"], str(view.get("job") or "-"), view.get("node") or "-",
+            duration(view["time_left"]) if view.get("time_left") is not None else "-",
+            f"{view['core_hours']:.2f}" if view.get("core_hours") is not None else "-",
+            tunnel.get("url") or "-" if tunnel.get("up") else "-", note,
+        ))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

@@ -155,3 +155,16 @@ def _for_windows(argv: list[str]) -> str | None:
         return as_windows(argv)
     except Unquotable:
         return None
+
+
+def tunnels(task_vars: Mapping, connection) -> Callable[[str], dict]:
+    """Return a function that says of a session by its name what this laptop knows of its tunnel, without any network.
+
+    :raises ReachFailed: when the connection variables make no ssh command.
+    """
+    try:
+        ssh = Connection.from_task(task_vars, connection)
+        state = laptop.State()
+    except BadConnection as error:
+        raise ReachFailed("connection", str(error)) from error
+    return lambda session: Tunnel(ssh, session, state).status()

@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of the module ``session_info``; its documentation is in plugins/modules/session_info.py."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
+    ProgramAction,
+    ProgramFailed,
+    reach_failure,
+)
+
+
+class ActionModule(ProgramAction):
+    """Lists sessions."""
+
+    def run(self, tmp=None, task_vars=None):
+        """Run the task; its result is described in the module's RETURN."""
+        super().run(tmp, task_vars)
+        _checked, arguments = self.validate_argument_spec(argument_spec=specification("session_info"))
+        try:
+            tunnels = reach.tunnels(task_vars, self._connection)
+            answer = self.program(
+                "info", {"batch_dir": arguments["batch_dir"], "sessions": arguments["names"]}, task_vars
+            )
+        except ProgramFailed as error:
+            return error.answer
+        except reach.ReachFailed as error:
+            return {"failed": True, "cause": error.cause, "msg": str(error)}
+        except AnsibleConnectionFailure as error:
+            return reach_failure(error, task_vars["inventory_hostname"])
+        sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
+        table = progress.table(sessions)
+        if arguments["table"]:
+            for line in table:
+                self._display.display(line)
+        return {"changed": False, "sessions": sessions, "table": table}
