@@ -8,10 +8,11 @@ did), the scheduler (what it knows of the job) and server.json (what the job say
 """
 
 import binascii
+import contextlib
 import os
 import time
 
-from . import commands, diagnosis, files, schedulers
+from . import commands, diagnosis, files, renewal, schedulers
 from .failure import Failure
 from .lock import SessionLock
 from .places import Site
@@ -36,8 +37,10 @@ class Session(object):
         self.site = site
         self.places = site.session(name)
         self.name = name
+        self.job_name = JOB_PREFIX + name
         self._facts = None
         self._scheduler = None
+        self._lock = None
 
     @property
     def facts(self):
@@ -52,6 +55,18 @@ class Session(object):
         if self._scheduler is None:
             self._scheduler = scheduler_of(self.site, self.facts)
         return self._scheduler
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Hold the session's lock; within itself it costs nothing."""
+        if self._lock is not None:
+            yield self._lock
+            return
+        with SessionLock(self.places.lock) as self._lock:
+            try:
+                yield self._lock
+            finally:
+                self._lock = None
 
     # -- what is known ---------------------------------------------------------------------
 
@@ -81,13 +96,18 @@ class Session(object):
         jobs = self.scheduler.look(wanted)
         job = jobs[record["job"]]
         successor = jobs.get(record.get("successor"))
-        if job.state == "finished" and successor is not None and successor.state in ("queued", "running", "ending", "held"):
+        if job.state == "finished" and successor is not None and successor.state != "finished":
             if job.exit_kind != "clean" and not record.get("stopped"):
-                record = dict(record, job=record["successor"], successor=None,
-                              jobs=record.get("jobs", []) + [record["job"]],
-                              renewals_left=max(0, record.get("renewals_left", 0) - 1))
-                files.write_json(self.places.record, record)
-                job = successor
+                with self.locked():
+                    record = self.record()
+                    if record.get("successor") == successor.id:
+                        record = renewal.move_on(self, record)
+                if record.get("job") == successor.id:
+                    job = successor
+        elif job.state == "running" and record.get("renewals_left") and not record.get("successor"):
+            # A compute node that may not submit left this to us.
+            with self.locked():
+                record = renewal.add_successor(self, self.record())
         return job, record
 
     def view(self, record=None, job=None, asked=True):
@@ -129,6 +149,7 @@ class Session(object):
             "resources": resources,
             "successor": record.get("successor"),
             "renewals_left": record.get("renewals_left", 0),
+            "renewal_problem": record.get("renewal_problem"),
             "jobs": record.get("jobs", []) + ([record["job"]] if record.get("job") else []),
             "core_hours": _core_hours(record, job, started),
             "log": self.places.log,
@@ -157,7 +178,7 @@ class Session(object):
         self._require_password(request)
         files.make_private_dir(self.site.sessions)
         files.make_private_dir(self.places.path)
-        with SessionLock(self.places.lock) as lock:
+        with self.locked() as lock:
             view = self.view()
             if view["state"] in ALIVE:
                 return self._adopted(view), False
@@ -193,7 +214,7 @@ class Session(object):
                 % (self.name, error), "scheduler-unknown",
             )
         for job in mine:
-            if job.name == JOB_PREFIX + self.name and job.state in ("queued", "held", "running"):
+            if job.name == self.job_name and job.state in ("queued", "held", "running"):
                 return job
         return None
 
@@ -258,14 +279,13 @@ class Session(object):
         files.write_json(self.places.record, record)
         view = self.view(record, asked=False)
         if renewals > 0:
-            from . import renewal
             record = renewal.add_successor(self, record)
             view["successor"] = record.get("successor")
         return dict(view, state="queued", adopted=False)
 
     def _hand_in(self, record, resources, before):
         submission = base.Submission(
-            name=JOB_PREFIX + self.name, script=self.places.script, output=self.places.log,
+            name=self.job_name, script=self.places.script, output=self.places.log,
             resources=resources, mail=record["mail"],
         )
         try:
@@ -273,8 +293,8 @@ class Session(object):
         except base.Refused as error:
             self._forget(before)
             raise Failure(
-                "The scheduler refused the job: %s %s Nothing was submitted." % (_sentence(error), _sentence(getattr(error, "advice", ""))),
-                "refused", scheduler_rc=getattr(error, "rc", None),
+                "The scheduler refused the job: %s %s Nothing was submitted." % (_sentence(error.message), _sentence(error.advice or "")),
+                "refused", scheduler_rc=error.rc,
             )
         except base.Unreachable as error:
             orphan = None
@@ -348,7 +368,7 @@ class Session(object):
         if request.get("check"):
             view = self.view()
             return view, view["state"] in ALIVE
-        with SessionLock(self.places.lock) as lock:
+        with self.locked() as lock:
             record = self.record()
             if (lock.taken_over or record.get("submitting")) and not record.get("job"):
                 found = self._orphan()
