@@ -57,6 +57,7 @@ __metaclass__ = type
 
 SESSION_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
 SOCKET_PATH_LIMIT = 107  # bytes; sockaddr_un has 108 with the closing zero
+NODE_LOCK = ".hpc-jupyter-lock"  # its holder is the keeper to whom a node directory belongs
 ANSWER_STEP = 0.05  # seconds between two looks whether the server answers yet
 TICK = 1.0  # seconds between two looks at control.json
 REST_TIMEOUT = 10.0  # seconds for one request to the server
@@ -243,6 +244,33 @@ def on_network(path):
     return filesystem_of(path).startswith(_NETWORK_FILESYSTEMS)
 
 
+def hold(directory):
+    """Lock a node directory for as long as this process lives; returns the descriptor, or None when another one holds it."""
+    handle = os.open(os.path.join(directory, NODE_LOCK), os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    close_on_exec(handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (IOError, OSError):
+        os.close(handle)
+        return None
+    return handle
+
+
+def sweep(place):
+    """Remove the node directories of our earlier keepers that were killed."""
+    for path in glob.glob(os.path.join(place, "jupyter-*")):
+        try:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or not os.path.isfile(os.path.join(path, NODE_LOCK)):
+                continue
+            handle = hold(path)
+            if handle is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(handle)
+        except (IOError, OSError):
+            pass
+
+
 def node_directory(home, room):
     """A fresh directory 0700 of ours on the node's own disk, for the socket and Jupyter's runtime files.
 
@@ -263,13 +291,15 @@ def node_directory(home, room):
             continue
         if not trustworthy(place):
             continue
+        sweep(place)
         try:
             path = tempfile.mkdtemp(prefix="jupyter-", dir=place)
+            found = os.lstat(path)
+            ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+            if ours and hold(path) is not None:
+                return path
         except (IOError, OSError):
             continue
-        found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
-            return path
     raise Failure("socket", "No directory on this node can hold the server's socket safely (tried %s): each is missing, full, shared with other "
                             "hosts, open to other users or its path too long. Set TMPDIR in the job to a directory of your own on the node's "
                             "disk." % ", ".join(tried))
@@ -1294,7 +1324,7 @@ class Keeper:
         null = os.open(os.devnull, os.O_RDONLY)
         try:
             self.child = subprocess.Popen(argv, stdin=null, stdout=self.log_handle, stderr=self.log_handle, cwd=self.job["root_dir"],
-                                          env=self.environment(), preexec_fn=os.setsid, close_fds=True)
+                                          env=self.env, preexec_fn=os.setsid, close_fds=True)
         finally:
             os.close(null)
         self.publish(pid=self.child.pid)
@@ -1305,12 +1335,16 @@ class Keeper:
         :raises Failure: it died, or did not answer within ``start_timeout``, or let a stranger in.
         """
         limit = monotonic() + float(self.job["start_timeout"])
+        next_look = monotonic()
         while True:
             if self.child.poll() is not None:
                 cause, reason = explain(self.log_text(), self.child.returncode)
                 raise Failure(cause, reason)
             if self.answers(endpoint):
                 break
+            if monotonic() >= next_look:
+                self.look_at_control(stop_only=True)
+                next_look = monotonic() + TICK
             if monotonic() > limit:
                 cause, reason = explain(self.log_text(), None)
                 raise Failure(cause, reason if cause != "unknown" else
@@ -1410,8 +1444,8 @@ class Keeper:
             raise Ended("shutdown", "The server was shut down from the browser.", 0)
         raise Failure(*explain(log, status))
 
-    def look_at_control(self):
-        """Obey control.json when it is new."""
+    def look_at_control(self, stop_only=False):
+        """Obey control.json when it is new; with ``stop_only`` leave any other order for when the server is up."""
         try:
             found = os.stat(self.path("control.json"))
         except OSError:
@@ -1422,6 +1456,8 @@ class Keeper:
             order = read_json(self.path("control.json")) or {}
         except (ValueError, IOError, OSError):
             return  # half a file of somebody who writes it in place: the next look sees it whole
+        if stop_only and not order.get("stop"):
+            return
         self.control_seen = signature(found)
         self.obey(order)
 
@@ -1704,6 +1740,7 @@ class Keeper:
             self.remove_notices(old=True)
             self.jupyter = find_jupyter(self.job["interface"])
             self.adopt_job()
+            self.env = self.environment()
             self.start()
             self.watch()
         except Ended as ended:
