@@ -203,7 +203,7 @@ def test_login_path(cluster: Cluster) -> None:
         assert cluster.ssh("login", command).returncode == 127
     assert cluster.ssh("login", "ls /usr/bin/qsub").returncode == 2
     # The wrapper qsub must find its way without the default PATH, too.
-    script = "echo 'sort -u $PBS_NODEFILE' > job.sh; qsub -l nodes=2:ppn=1 -o out -j oe job.sh >/dev/null;" \
+    script = "printf '#!/bin/sh\\nsort -u $PBS_NODEFILE\\n' > job.sh; qsub -l nodes=2:ppn=1 -o out -j oe job.sh >/dev/null &&" \
              " until [ -s out ]; do sleep 0.1; done; cat out"
     assert cluster.ssh("login", "bash -l", stdin=script).stdout.split() == ["node1", "node2"]
 

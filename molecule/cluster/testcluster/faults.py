@@ -17,7 +17,10 @@ from .layout import LOGIN, Layout
 
 
 def host(layout: Layout, name: str, verb: str) -> None:
-    """off, on, reboot, unplug, plug; for a node also drain and resume."""
+    """off (a power failure), on, reboot (in good order), unplug, plug; for a node also drain and resume."""
+    if verb == "reboot" and name == LOGIN and hosts.init_pid(layout, name):
+        # It writes down what it knows; killed, it may come back with a job that runs as one that waits.
+        scheduler(layout, "stop")
     if verb in ("off", "reboot"):
         hosts.power_off(layout, name)
     if verb in ("on", "reboot") and hosts.init_pid(layout, name) is None:

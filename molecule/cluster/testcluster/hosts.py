@@ -133,8 +133,8 @@ def enter(layout: Layout, host: str, argv: List[str], user: Optional[str] = None
     if user is None:
         return inside + ["HOME=/root"] + argv
     return inside + ["setpriv", "--reuid=" + user, "--regid=" + user, "--init-groups",
-                     "env", "USER=" + user, "LOGNAME=" + user, "HOME=/home/" + user, "SHELL=/bin/bash",
-                     "PATH=/usr/local/bin:/usr/bin:/bin", "--chdir=/home/" + user] + argv
+                     "env", "--chdir=/home/" + user, "USER=" + user, "LOGNAME=" + user, "HOME=/home/" + user, "SHELL=/bin/bash",
+                     "PATH=/usr/local/bin:/usr/bin:/bin"] + argv
 
 
 def execute(layout: Layout, host: str, argv: List[str], capture: bool = False, user: Optional[str] = None,

@@ -22,7 +22,7 @@ def up(layout: Layout, say: Callable[[str], None], fresh: bool = False) -> bool:
     """Bring the cluster up, from whatever state; returns when every host is usable.
 
     False if it was up already and well, in this very shape: then nothing is touched, unless `fresh`.
-    Raises hosts.Trouble, software.NotBuilt or subprocess.CalledProcessError; the cluster is then down again.
+    Raises BadRequest, hosts.Trouble, software.NotBuilt or subprocess.CalledProcessError; the cluster is then down.
     """
     with alone():
         missing = packages.missing()
@@ -35,6 +35,10 @@ def up(layout: Layout, say: Callable[[str], None], fresh: bool = False) -> bool:
     with alone():
         if not fresh and _is_well(layout):
             return False
+        for other in clusters_up():
+            if other != layout.name and Layout.of_running(other).net == layout.net:
+                raise BadRequest("cluster %s has the addresses %s.0/24 already: choose another --net"
+                                 % (other, layout.net))
         sweep(layout)
         try:
             os.makedirs(layout.state, mode=0o700)
