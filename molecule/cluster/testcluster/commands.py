@@ -18,7 +18,10 @@ from .layout import HOSTS, LOGIN_SHAPES, NODE_SHAPES, NODES, SOFTWARE, USERS, Ba
 
 
 def main(argv: List[str]) -> int:
-    arguments = _parser().parse_args(argv)
+    # What comes after `--` is the command to run inside a host, with options of its own.
+    end = argv.index("--") if "--" in argv else len(argv)
+    arguments = _parser().parse_args(argv[:end])
+    arguments.command = argv[end + 1:]
     if os.geteuid() != 0:
         print("cluster: must be root: it makes namespaces and mounts", file=sys.stderr)
         return 1
@@ -36,14 +39,15 @@ def _up(arguments: argparse.Namespace) -> None:
     layout = Layout(arguments.name, arguments.net, arguments.shape, arguments.software)
     started = time.monotonic()
     made = lifecycle.up(layout, lambda line: print(line, flush=True), fresh=arguments.fresh)
-    print("cluster %s (%s) %s" % (layout.name, ",".join(layout.shapes), "is up after %.1f s" % (
-        time.monotonic() - started) if made else "was up already"))
-    print("  log in:     ssh -F %s login        (also: %s)" % (
-        layout.ssh_config, ", ".join(list(NODES) + ["login-dave", "login-wan"])))
-    print("  inventory:  %s" % layout.inventory)
+    lines = ["cluster %s (%s) %s" % (layout.name, ",".join(layout.shapes), "is up after %.1f s" % (
+        time.monotonic() - started) if made else "was up already"),
+             "  log in:     ssh -F %s login        (also: %s)" % (
+                 layout.ssh_config, ", ".join(list(NODES) + ["login-dave", "login-wan"])),
+             "  inventory:  %s" % layout.inventory]
     if "otp" in layout.shapes:
-        print("  a code:     %s --name %s otp carol" % (os.path.abspath(sys.argv[0]), layout.name))
-        print("  by itself:  SSH_ASKPASS=%s SSH_ASKPASS_REQUIRE=force ssh ..." % layout.path("askpass"))
+        lines += ["  a code:     %s --name %s otp carol" % (os.path.abspath(sys.argv[0]), layout.name),
+                  "  by itself:  SSH_ASKPASS=%s SSH_ASKPASS_REQUIRE=force ssh ..." % layout.path("askpass")]
+    print("\n".join(lines))
 
 
 def _down(arguments: argparse.Namespace) -> None:
@@ -136,13 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("down", _down, "take it down; nothing stays but the modules' software")
     verb("status", _status, "everything about it, as JSON")
     verb("ssh-config", _ssh_config, "the path of its ssh_config")
-    added = verb("exec", _exec, "run a command as root in a host: cluster exec HOST -- CMD")
+    added = verb("exec", _exec, "run a command (or a shell) as root in a host: cluster exec HOST -- CMD")
     added.add_argument("host", choices=HOSTS)
-    added.add_argument("command", nargs="*")
-    added = verb("run-as", _run_as, "run a command as a user in a host: cluster run-as USER HOST -- CMD")
+    added = verb("run-as", _run_as, "run a command (or a shell) as a user in a host: cluster run-as USER HOST -- CMD")
     added.add_argument("user", choices=[user.name for user in USERS])
     added.add_argument("host", choices=HOSTS)
-    added.add_argument("command", nargs="*")
     for host in HOSTS:
         choices = ["off", "on", "reboot", "unplug", "plug"] + (["drain", "resume"] if host in NODES else [])
         verb(host, _host, "power, cable%s of %s" % (", scheduling" if host in NODES else "", host)).add_argument(
