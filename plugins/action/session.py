@@ -72,10 +72,11 @@ class ActionModule(ProgramAction):
             result["msg"] = progress.next_steps(view)
             return result
         result["tunnel"] = self._reach(laptop, arguments, view, task_vars, shown)
+        opened = result["tunnel"].pop("changed")
         if shown.waited and arguments["notify"]:
             progress.notify(view, result["tunnel"]["url"])
         result["msg"] = progress.ready(view, result["tunnel"])
-        result["changed"] = changed or result["tunnel"].pop("changed", False)
+        result["changed"] = changed or opened
         shown.finish(result["msg"])
         return result
 
