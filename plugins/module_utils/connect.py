@@ -37,6 +37,8 @@ LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
 TICK = 0.2
 LOOK_WAITING = 1.0
 LOOK_CONNECTED = 3.0
+# A job that is killed can't say so in its file, and the ssh to its node may live on: the server itself is asked.
+LOOK_SERVER = 10.0
 ASK_FIRST = 5.0
 ASK_LONGEST = 60.0
 # How long a hop may take until the server answers through it.
@@ -251,16 +253,20 @@ class Relay(object):
                 break
         return trouble
 
-    def _await_answer(self, view, hop):
+    def question(self, view, timeout=5.0):
+        """Ask through the socket whether it is the session's server (http_probe.Answer)."""
         endpoint = view["endpoint"]
+        return http_probe.ask(
+            self.path, view["id"], view.get("base_url") or "/", tls=endpoint.get("kind") == "tls",
+            fingerprint=endpoint.get("fingerprint"), timeout=timeout,
+        )
+
+    def _await_answer(self, view, hop):
         deadline = time.time() + HOP_PATIENCE
         answer = None
         while time.time() < deadline:
             if os.path.exists(self.path):
-                answer = http_probe.ask(
-                    self.path, view["id"], view.get("base_url") or "/", tls=endpoint.get("kind") == "tls",
-                    fingerprint=endpoint.get("fingerprint"), timeout=5.0,
-                )
+                answer = self.question(view)
                 if answer.kind == "ours":
                     return None
                 if answer.kind in ("other", "untrusted"):
@@ -313,9 +319,11 @@ class Relay(object):
                 if status is not None:
                     return status
             elif state == "ready":
-                status = self._serve(view)
+                status, view = self._serve(view)
                 if status is not None:
                     return status
+                if view is not None:
+                    continue
             else:
                 self.progress.say(state if state in ("queued", "starting") else "queued", waiting_text(view))
             self.progress.beat()
@@ -343,7 +351,7 @@ class Relay(object):
     def _serve(self, view):
         """Hold the hop to one server until that server, or the way to it, is gone.
 
-        :returns: None to look again, or an exit status.
+        :returns: (exit status or None to go on, a fresh view of what to go on with or None to look again).
         """
         delay = 1.0
         while True:
@@ -353,12 +361,12 @@ class Relay(object):
             cause, text = problem
             fresh = self.session.view()
             if not same_server(view, fresh):
-                return None
+                return None, fresh
             self.progress.say("lost" if self.connected_once else "error", text, cause=cause)
             if not self.connected_once and (cause not in ("unreachable", "unknown", "endpoint") or delay > 4.0):
                 self.progress.say("unreachable", "session '%s' runs on %s, and the way from here to there does not work. %s"
                                   % (self.session.name, view["node"], remedy(cause, view["node"])), cause=cause)
-                return UNREACHABLE
+                return UNREACHABLE, None
             self.pause(delay)
             delay = min(RETRY_LONGEST, delay * 2)
         self.progress.say(
@@ -368,18 +376,28 @@ class Relay(object):
         self.connected_once = True
         self._ask_interval = ASK_FIRST
         next_look = time.time() + LOOK_CONNECTED
+        next_question = time.time() + LOOK_SERVER
+        fresh = None
         while True:
             self.pause(TICK)
             self.progress.beat()
+            now = time.time()
             if not self.hop.alive():
                 self.progress.say("lost", "the connection to %s is gone; trying again" % view["node"])
                 break
-            if time.time() >= next_look:
-                next_look = time.time() + LOOK_CONNECTED
+            if now >= next_look:
+                next_look = now + LOOK_CONNECTED
                 if not same_server(view, self.session.view(asked=False)):
                     break
+            if now >= next_question:
+                next_question = now + LOOK_SERVER
+                # "silent" may be a server that computes; only one that is gone, or another one, is a reason to act.
+                if self.question(view, timeout=3.0).kind in ("closed", "nothing", "other", "untrusted"):
+                    fresh = self.session.view()
+                    self.progress.say("lost", "the server on %s does not answer any more" % view["node"])
+                    break
         self.drop()
-        return None
+        return None, fresh
 
 
 def same_server(one, other):

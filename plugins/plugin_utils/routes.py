@@ -50,6 +50,7 @@ class Target:
     :param kind: "socket" or "tls"; path, or address and port, and fingerprint belong to it.
     :param relay_dir: where relays put their sockets on the login node.
     :param reverse_socket: what the job's own ssh put on the login node, for route reverse.
+    :param connect: where setup put the connect tool on the login node.
     """
 
     session: str
@@ -63,6 +64,7 @@ class Target:
     base_url: str = "/"
     relay_dir: str = ""
     reverse_socket: str = ""
+    connect: str = CONNECT_COMMAND
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, object]) -> Target:
@@ -88,6 +90,7 @@ class Target:
             base_url=str(answer.get("base_url") or "/"),
             relay_dir=str(answer.get("relay_dir") or "").rstrip("/"),
             reverse_socket=str(answer.get("reverse_socket") or ""),
+            connect=str(answer.get("connect") or CONNECT_COMMAND),
         )
         wrong = [
             name
@@ -101,6 +104,7 @@ class Target:
                 ("base_url", made.base_url, re.compile(r"\A/(?:[A-Za-z0-9._~/%-]*/)?\Z")),
                 ("relay_dir", made.relay_dir or "/x", _SAFE_PATH),
                 ("reverse_socket", made.reverse_socket or "/x", _SAFE_PATH),
+                ("connect", made.connect.removeprefix("~"), _SAFE_PATH),
             )
             if not pattern.match(value)
         ]
@@ -158,7 +162,7 @@ def plan(route: str, connection: Connection, target: Target, local_port: int, la
     if route == "relay":
         path = target.relay_socket(laptop)
         argv = connection.arguments(*_QUIET, *_ALIVE, "-L", f"{local}:{path}")
-        return [*argv, CONNECT_COMMAND, target.session, "--socket", path]
+        return [*argv, target.connect, target.session, "--socket", path]
     if route == "jump":
         if target.kind == "socket":
             far = _socket(target.path)

@@ -249,7 +249,7 @@ def as_posix(argv: Sequence[str]) -> str:
 
 # A bare word that PowerShell and cmd.exe both leave alone. Not "~" (newer PowerShells expand it), not "," (an array), not
 # "@" or "-" with a dot or colon (PowerShell splits "-o:x" and "-a.b").
-_BARE = re.compile(r"\A(?:-[A-Za-z]+|[A-Za-z0-9_./][A-Za-z0-9_./:=@-]*)\Z")
+_BARE = re.compile(r"\A(?:--?[A-Za-z]+|[A-Za-z0-9_./][A-Za-z0-9_./:=@-]*)\Z")
 # Within double quotes PowerShell expands "$" and "`", cmd.exe "%" and with delayed expansion "!"; they escape a double
 # quote in different ways, and PowerShell takes the typographic quotes for double quotes too.
 _TROUBLE = re.compile("[\"$`%!\r\n\x00\u201c\u201d\u201e]")

@@ -32,7 +32,7 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Con
 # Seconds.
 LOGIN_PATIENCE = 20.0
 ANSWER_PATIENCE = 40.0
-CHECK_PATIENCE = 5.0
+CHECK_PATIENCE = 3.0
 PROBE_PATIENCE = 5.0
 STEP = 0.05
 
@@ -177,13 +177,12 @@ class Tunnel:
             known = self.state.load(self.key)
             if route == "none":
                 return self._none(target)
-            if self.is_up():
-                same = known.get("route") == route and known.get("argv") and (not wanted or wanted == known.get("port"))
-                if same and known["argv"] == self.command(route, target, known["port"]):
-                    answer = self._settle(target, known["port"])
-                    if answer.kind == "ours":
-                        return self._opened(dict(known, id=target.id), target, changed=False)
-                    notes.append(f"the tunnel that was open did not work any more ({answer.detail}); it was replaced")
+            if os.path.exists(self.state.socket_path(self.key)):
+                wrong = self._wrong(route, target, wanted, known)
+                if wrong is None:
+                    return self._opened(dict(known, id=target.id), target, changed=False)
+                if wrong:
+                    notes.append(f"the tunnel that was open did not work any more ({wrong}); it was replaced")
                 self._close()
             port, note = self.choose_port(target, wanted)
             if note:
@@ -191,7 +190,7 @@ class Tunnel:
             elif not laptop.port_is_free(port):
                 return self._foreign(route, target, port)
             argv = self.command(route, target, port)
-            process = self._start(argv)
+            process = self._start(argv, route)
             try:
                 self._await_up(process, route, target)
                 self._await_answer(process, route, target, port)
@@ -206,6 +205,17 @@ class Tunnel:
             }
             self.state.save(self.key, known)
             return self._opened(known, target, changed=True, notes=tuple(notes))
+
+    def _wrong(self, route: str, target: Target, wanted: int | None, known: dict) -> str | None:
+        """Return None for an open tunnel that will do, "" for one that is not asked for any more, else what is wrong."""
+        if not self.is_up():
+            return "its ssh does not answer"
+        if known.get("route") != route or not known.get("argv") or wanted and wanted != known["port"]:
+            return ""
+        if known["argv"] != self.command(route, target, known["port"]):
+            return ""
+        answer = self._settle(target, known["port"])
+        return None if answer.kind == "ours" else answer.detail
 
     def _opened(self, known: dict, target: Target, changed: bool, notes: tuple[str, ...] = ()) -> Opened:
         return Opened(
@@ -233,7 +243,7 @@ class Tunnel:
                               "Set jupyter_route to another route than none.")
         return Opened(route="none", port=target.port, url=url, command="", pid=0, changed=False)
 
-    def held_argv(self, argv: list[str]) -> list[str]:
+    def held_argv(self, argv: list[str], route: str) -> list[str]:
         """Return a person's command as the tunnel itself runs it: never asking, with a control socket, in a log's words."""
         options = [
             "-M", "-S", self.state.socket_path(self.key).replace("%", "%%"),
@@ -241,11 +251,11 @@ class Tunnel:
         ]
         # ssh keeps the first value of each option: ours go first.
         held = [argv[0], *options, *argv[1:]]
-        if routes.CONNECT_COMMAND in argv:
+        if route == "relay":
             held.append("--machine")
         return held
 
-    def _start(self, argv: list[str]) -> subprocess.Popen:
+    def _start(self, argv: list[str], route: str) -> subprocess.Popen:
         control = self.state.socket_path(self.key)
         # What is_up() did not find alive can only be in the way.
         if os.path.lexists(control):
@@ -254,7 +264,7 @@ class Tunnel:
         stdin = endless_stdin(str(self.state.directory))
         try:
             return subprocess.Popen(
-                self.held_argv(argv), stdin=stdin, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                self.held_argv(argv, route), stdin=stdin, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )
         except OSError as error:
             raise TunnelError("no-ssh", f"{argv[0]} can't be run: {error.strerror}.") from error
@@ -377,6 +387,8 @@ class Tunnel:
     def _close(self) -> None:
         control = self.state.socket_path(self.key)
         known = self.state.load(self.key)
+        if not os.path.lexists(control):
+            return
         if not self._control("exit", control):
             # It hangs or is gone. The number may be somebody else's by now: only an ssh with our control socket is ended.
             pid = known.get("pid")
