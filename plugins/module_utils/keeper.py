@@ -522,6 +522,16 @@ class Connection(http_client.HTTPConnection):
             self.sock.close()
             raise ssl.SSLError("another certificate than ours")
 
+    def leave(self):
+        """Close with a goodbye: old servers log each TLS connection that ends without one."""
+        if self.sock is not None and self.endpoint["kind"] == "tls":
+            try:
+                self.sock.settimeout(0.5)
+                self.sock.unwrap()
+            except (IOError, OSError, ValueError):
+                pass
+        self.close()
+
 
 class Client:
     """Asks our own server. It proves who we are with the token, which no log nor argument ever holds."""
@@ -539,7 +549,7 @@ class Client:
         :raises OSError, http_client.HTTPException, ssl.SSLError: no answer.
         """
         connection = Connection(self.endpoint, timeout)
-        headers = {"Connection": "close"}
+        headers = {}
         if known:
             headers["Authorization"] = "token " + self.token
         try:
@@ -548,7 +558,7 @@ class Client:
             body = response.read()
             return response.status, dict((name.lower(), value) for name, value in response.getheaders()), body
         finally:
-            connection.close()
+            connection.leave()
 
     def get(self, path, timeout=REST_TIMEOUT):
         """The JSON that our server gives us.
@@ -870,16 +880,14 @@ def shadow_kernels(directory, env):
     return len(os.listdir(os.path.join(directory, "kernels"))) if os.path.isdir(directory) else 0
 
 
-def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_file, users=None):
+def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_file, users=None, shimmed=()):
     """The settings that make this server ours, as {file name: sections}.
 
-    arguments.json is what ``serve`` gives the application as its command line, inside the process, where no other
-    user sees it: old versions read settings in the working directory before any others, and only arguments beat those.
-
-    They stand before the user's own through JUPYTER_CONFIG_PATH, so each setting that could break or open the
+    They stand before the user's own (see ``serve``), so each setting that could break or open the
     server is spelled out, the empty ones too: a certificate, port or socket in ~/.jupyter must not leak in.
 
     :param users: tornado_settings of the user's own JSON files; ours would otherwise replace them whole.
+    :param shimmed: the words of the user's jupyter_notebook_config files.
     """
     app = "NotebookApp" if jupyter.flavour == "notebook" else "ServerApp"
     sections = extra_settings(job.get("settings") or {}, jupyter.flavour)
@@ -918,10 +926,11 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
         for provider in ("IdentityProvider", "PasswordIdentityProvider"):
             sections[provider] = dict(sections.get(provider, {}), token=token)
     sections[app] = dict(sections.get(app, {}), **ours)
-    arguments = ["--%s.%s=%s" % (app, trait, ours[trait]) for trait in ("sock", "ip", "port", "certfile", "keyfile", "token") if trait in ours]
-    if "token" not in ours:
-        arguments.append("--IdentityProvider.token=" + token)
-    return {"jupyter_server_config.json": sections, "jupyter_notebook_config.json": sections, "arguments.json": {"arguments": arguments}}
+    # A jupyter_server 2 with the notebook shim passes the NotebookApp settings of an old file on, over all others.
+    echoed = dict((trait, value) for trait, value in ours.items() if trait in shimmed)
+    if app == "ServerApp" and echoed:
+        sections["NotebookApp"] = echoed
+    return {"jupyter_server_config.json": sections, "jupyter_notebook_config.json": sections}
 
 
 # --- why it failed -------------------------------------------------------------------------------------------------
@@ -1264,6 +1273,17 @@ class Keeper:
                 found.update(value)
         return found
 
+    def shimmed_words(self):
+        """Every word of the settings that the user has for a classic notebook."""
+        words = set()
+        for path in (os.path.join(user_config_dir(self.job), "jupyter_notebook_config" + kind) for kind in (".py", ".json")):
+            try:
+                with io.open(path, "r", encoding="utf-8", errors="replace") as stream:
+                    words.update(re.findall(r"\w+", stream.read()))
+            except (IOError, OSError):
+                pass
+        return words
+
     def choose_endpoint(self):
         """Where the server is to listen on this node.
 
@@ -1286,9 +1306,10 @@ class Keeper:
 
     def write_config(self, endpoint):
         """Write the session's settings, with a new token, and make the client that knows it."""
-        token = "k" + text_of(binascii.hexlify(os.urandom(24)))  # the letter keeps an argument from being read as a number
+        token = text_of(binascii.hexlify(os.urandom(24)))
         app = "NotebookApp" if self.jupyter.flavour == "notebook" else "ServerApp"
-        files = server_settings(self.jupyter, endpoint, self.job, token, self.job["id"], self.cookie_secret(), self.users_tornado_settings(app))
+        files = server_settings(self.jupyter, endpoint, self.job, token, self.job["id"], self.cookie_secret(),
+                                self.users_tornado_settings(app), self.shimmed_words())
         private_directory(self.path("config"))
         for name, sections in files.items():
             write_json(self.path("config", name), sections)
@@ -1320,7 +1341,7 @@ class Keeper:
 
     def spawn(self):
         """Start the child: a process group of its own, its output in server.log, nothing secret in its arguments."""
-        argv = [sys.executable, os.path.abspath(__file__), "--serve", self.jupyter.module, self.path("config", "arguments.json")]
+        argv = [sys.executable, os.path.abspath(__file__), "--serve", self.jupyter.module, self.path("config")]
         null = os.open(os.devnull, os.O_RDONLY)
         try:
             self.child = subprocess.Popen(argv, stdin=null, stdout=self.log_handle, stderr=self.log_handle, cwd=self.job["root_dir"],
@@ -1821,8 +1842,8 @@ def job_id():
     return None
 
 
-def serve(module, arguments):
-    """In the child: become the Jupyter application, with the arguments that a file holds.
+def serve(module, config):
+    """In the child: become the Jupyter application, with the settings of a directory before all others.
 
     A plain ``python -m`` would look for packages in the working directory first, where a user's random.py or tornado.py lies in wait.
     """
@@ -1833,7 +1854,14 @@ def serve(module, arguments):
         pass
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != own]
-    sys.argv[:] = [module] + read_json(arguments)["arguments"]
+    sys.argv[:] = [module]
+    try:
+        from jupyter_core.application import JupyterApp
+        others = JupyterApp.config_file_paths.fget
+        # By itself JUPYTER_CONFIG_PATH comes after the working directory and after ~/.jupyter in versions before 4.11 and 4.7.
+        JupyterApp.config_file_paths = property(lambda app: [config] + [path for path in others(app) if path != config])
+    except (ImportError, AttributeError):
+        pass  # whatever is wrong, the module below says it better
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -1842,7 +1870,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch-dir", default=os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--session", default="default")
-    parser.add_argument("--serve", nargs=2, metavar=("MODULE", "ARGUMENTS"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, metavar=("MODULE", "CONFIG"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
         serve(*arguments.serve)
