@@ -161,12 +161,12 @@ class Authority:
             raise CertificateError(f"{key_path} is damaged ({error}) and has no ca.crt. Remove it and run this again.") from error
         now = _now()
         # The date tells two authorities of one laptop apart in a browser's list.
-        name = x509.Name([
+        subject = x509.Name([
             x509.NameAttribute(NameOID.COMMON_NAME, f"Jupyter of {_owner()[:40]} ({now:%Y-%m-%d})"),
         ])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
-            _builder(name, name, key.public_key(), now - _BACKDATED, now + datetime.timedelta(days=CA_DAYS))
+            _builder(subject, subject, key.public_key(), now - _BACKDATED, now + datetime.timedelta(days=CA_DAYS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .add_extension(
@@ -195,7 +195,7 @@ class Authority:
     @property
     def name(self) -> str:
         """The name under which browsers list it."""
-        return self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        return name(self.pem)
 
     def issue(self, days: int = DAYS, key_type: str = "ec") -> Issued:
         """Sign a new certificate for a new key.
@@ -251,6 +251,34 @@ def default_directory() -> pathlib.Path:
     # The specification says to ignore a relative one.
     base = pathlib.Path(data) if os.path.isabs(data) else pathlib.Path.home() / ".local" / "share"
     return base / "hpc.jupyter"
+
+
+def authority_to_trust(directory: str | os.PathLike | None = None) -> str | None:
+    """Return the certificate (PEM) of an authority that a browser may be told to trust, or None when there is none yet.
+
+    Its key is not needed for this: a second computer may have only the certificate.
+
+    :raises CertificateError: when it could vouch for more than this host, or can't be read.
+    """
+    path = (pathlib.Path(directory) if directory else default_directory()) / "ca.crt"
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CertificateError(f"{path} can't be read: {error.strerror}.") from error
+    except (ValueError, x509.ExtensionNotFound):
+        constraints = None
+    wanted = {DNS_NAME, *(str(ipaddress.ip_network(address)) for address in ADDRESSES)}
+    allowed = {str(name.value) for name in constraints.value.permitted_subtrees or ()} if constraints and constraints.critical else set()
+    # A kind of name that no subtree mentions is not limited at all: all three have to be there, and nothing else.
+    if allowed != wanted:
+        raise CertificateError(
+            f"{path} is damaged, or an authority that could vouch for more than localhost. To be trusted by a browser it must be "
+            "limited (critical name constraints) to localhost, 127.0.0.1 and ::1, as the one that setup makes is."
+        )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def needs_renewal(
@@ -312,6 +340,11 @@ def expires(pem: str | None) -> datetime.datetime | None:
     """Return the end (UTC) of the first certificate of a PEM text."""
     chain = _chain(pem or "")
     return _not_after(chain[0]) if chain else None
+
+
+def name(pem: str) -> str:
+    """Return the common name of the first certificate of a PEM text."""
+    return _chain(pem)[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
 
 
 def fingerprint(pem: str, algorithm: str = "sha256") -> str:
