@@ -114,7 +114,8 @@ def _scheduler(request, site):
     asked = request.get("scheduler") or "auto"
     before = files.read_json(site.facts_path) or {}
     kept = before.get("commands") or {}
-    if before.get("scheduler_asked") == asked and kept and all(os.access(path, os.X_OK) for path in kept.values()):
+    if before.get("scheduler_asked") == asked and kept and all(
+            os.access(path, os.X_OK) for path in kept.values() if isinstance(path, str)):
         return before["scheduler"], kept, "as found before"
     modules = (request.get("environment") or {}).get("modules") or []
     try:

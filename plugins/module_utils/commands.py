@@ -37,7 +37,7 @@ def run(argv, stdin=None, timeout=60, env=None):
             environment[name] = value
     try:
         process = subprocess.Popen(
-            argv, env=environment, close_fds=True, start_new_session=True,
+            argv, env=environment, close_fds=True, start_new_session=True, cwd=_home(),
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except (OSError, ValueError) as error:
@@ -55,6 +55,12 @@ def run(argv, stdin=None, timeout=60, env=None):
         _kill(process)
         raise
     return Completed(rc, _text(out), _text(err))
+
+
+def _home():
+    """Where commands run: TORQUE loses the output of a job submitted in a directory with a space, and ours may be gone."""
+    home = os.path.expanduser("~")
+    return home if os.path.isdir(home) else "/"
 
 
 def _kill(process):

@@ -35,7 +35,6 @@ COMMANDS = {
     "connect": "connect",
     "drop-successor": "renewal",
     "adopt-job": "renewal",
-    "local-supervise": "schedulers.local",
 }
 
 

@@ -35,7 +35,8 @@ def detect(run, wanted="auto", modules=()):
     :param run: see base.Scheduler.
     :param wanted: str, ``auto`` or one of NAMES, to look for that one alone.
     :param modules: list of str, environment modules that bring the commands on this site.
-    :returns: (name, commands, evidence): str, dict of absolute paths by command name, str in words.
+    :returns: (name, commands, evidence): str, dict to keep and give to ``get``, str in words. The dict has the absolute
+        paths by command name, and ``environment`` (dict) where the commands need variables that only a login shell sets.
     :raises base.NotFound: with where it was looked for.
     """
     if wanted != "auto" and wanted not in NAMES:

@@ -16,6 +16,9 @@ import uuid
 # Where packages put the commands without touching anybody's PATH.
 _USUAL = ("/opt/pbs/bin", "/opt/slurm/bin", "/usr/local/bin", "/usr/bin", "/opt/torque/bin", "/usr/local/pbs/bin",
           "/usr/local/slurm/bin", "/usr/local/torque/bin", "/cm/shared/apps/slurm/current/bin")
+# What a command may need besides its path, where a profile or a module sets it.
+_SETTINGS = ("SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER", "PBS_DEFAULT", "LD_LIBRARY_PATH")
+_COMMAND_TIMEOUT = 60
 # A login shell reads the person's own files, which may wait for something; longer, and we do without.
 _SHELL_TIMEOUT = 30
 
@@ -24,22 +27,17 @@ class Finder:
     """Looks for commands, from the cheapest place to the dearest.
 
     :param run: ``run(argv, stdin=None, timeout=60, env=None) -> Completed``.
-    :param modules: list of str, environment modules to load first.
+    :param modules: list of str, environment modules that may bring the commands.
     """
 
     def __init__(self, run, modules=()):
         self.run = run
         self.modules = list(modules or ())
-        self._login_path = None
+        self._login = None
 
     def find(self, name):
         """Return the absolute path of a command, or None."""
-        if self.modules:
-            # What the site named comes first: it may hide another version that is on PATH.
-            order = (self.login_directories, self._direct)
-        else:
-            order = (self._direct, self.login_directories)
-        for directories in order:
+        for directories in (self._direct, self._login_path):
             for directory in directories():
                 path = os.path.join(directory, name)
                 if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
@@ -50,6 +48,22 @@ class Finder:
         """Return {name: path} of those that are there."""
         found = ((name, self.find(name)) for name in names)
         return dict((name, path) for name, path in found if path)
+
+    def ask(self, argv, is_answer):
+        """Run a command as it is and, should that be no answer, with the login shell's settings for it.
+
+        :param is_answer: function of a Completed, whether the command said what it should.
+        :returns: (Completed, dict of the settings that it needed).
+        """
+        done = self.run(argv, timeout=_COMMAND_TIMEOUT)
+        if is_answer(done):
+            return done, {}
+        settings = dict((name, value) for name, value in self.login().items()
+                        if name in _SETTINGS and os.environ.get(name) != value)
+        if not settings:
+            return done, {}
+        again = self.run(argv, timeout=_COMMAND_TIMEOUT, env=settings)
+        return (again, settings) if is_answer(again) else (done, {})
 
     def places(self):
         """Where find looks, in words."""
@@ -68,27 +82,35 @@ class Finder:
             pass
         return [os.path.join(directory, "bin") for directory in directories if directory]
 
-    def login_directories(self):
-        """Return the directories of PATH in the person's login shell, asked once."""
-        if self._login_path is None:
-            self._login_path = self._ask_login_shell()
-        return self._login_path
+    def _login_path(self):
+        login = self.login()
+        directories = login.get("PATH", "").split(os.pathsep)
+        if login.get("PBS_EXEC"):
+            directories.append(os.path.join(login["PBS_EXEC"], "bin"))
+        return directories
+
+    def login(self):
+        """Return the environment of the person's login shell, modules loaded; asked once, {} if it cannot be had."""
+        if self._login is None:
+            self._login = self._ask_login_shell()
+        return self._login
 
     def _ask_login_shell(self):
         # Profiles greet, and some print without a newline: only what is between the marks counts.
         # The inner sh makes it the same words in every shell, csh and fish included.
-        mark = "path-%s" % uuid.uuid4().hex
+        mark = "environment-%s" % uuid.uuid4().hex
         shell = _shell()
-        script = "sh -c 'echo; echo %s\"$PATH\"%s'" % (mark, mark)
+        script = "sh -c 'echo; echo %s; env; echo %s'" % (mark, mark)
         if self.modules:
             script = "module load %s; %s" % (" ".join(shlex.quote(name) for name in self.modules), script)
+        between = re.compile(r"^%s$(.*)^%s$" % (mark, mark), re.MULTILINE | re.DOTALL)
         done = self.run([shell, "-l", "-c", script], timeout=_SHELL_TIMEOUT)
-        match = re.search(mark + "(.*?)" + mark, done.out)
-        if not match and os.path.basename(shell) in ("csh", "tcsh"):
+        match = between.search(done.out)
+        if not match:
             # csh takes -l only as its single argument; then the commands come from stdin.
             done = self.run([shell, "-l"], stdin=script + "\n", timeout=_SHELL_TIMEOUT)
-            match = re.search(mark + "(.*?)" + mark, done.out)
-        return match.group(1).split(os.pathsep) if match else []
+            match = between.search(done.out)
+        return dict(re.findall(r"^([A-Za-z_][A-Za-z0-9_]*)=(.*)$", match.group(1), re.MULTILINE)) if match else {}
 
 
 def _shell():

@@ -57,11 +57,13 @@ class Dialect(base.Scheduler):
         missing = [name for name in ("qsub", "qstat", "qdel") if name not in commands]
         if missing:
             return base.Detected(None, "%s: no %s" % (cls.name, ", ".join(missing)))
-        done = finder.run([commands["qstat"], "--version"], timeout=base.QUERY_TIMEOUT)
+        signature = re.compile(cls.signature, re.IGNORECASE | re.MULTILINE)
+        done, settings = finder.ask([commands["qstat"], "--version"], lambda done: signature.search(done.out + "\n" + done.err))
         said = done.out + "\n" + done.err
-        if not re.search(cls.signature, said, re.IGNORECASE | re.MULTILINE):
-            return base.Detected(None, "%s: %s --version says '%s'" % (cls.name, commands["qstat"], base.words(said)[:80]))
-        return base.Detected(commands, "%s --version says '%s'" % (commands["qstat"], base.words(said)[:80]))
+        evidence = "%s --version says '%s'" % (commands["qstat"], base.words(said)[:80])
+        if not signature.search(said):
+            return base.Detected(None, "%s: %s" % (cls.name, evidence))
+        return base.found(commands, settings, evidence)
 
     def resource_arguments(self, resources):
         """Values of ``-l``, each for an option of its own."""

@@ -234,6 +234,7 @@ class Scheduler:
     Args:
         run: ``run(argv, stdin=None, timeout=60, env=None) -> Completed``.
         commands: where the commands are, name -> absolute path; others are looked up on PATH.
+            ``environment``, if there, is a dict of the variables that they need.
         directory: for a scheduler that keeps files of its own.
         user: whose jobs ``mine`` lists; by default the user of this process.
     """
@@ -247,8 +248,9 @@ class Scheduler:
     commands_needed = ()
 
     def __init__(self, run, commands=None, directory=None, user=None):
-        self.run = run
         self.commands = dict(commands or {})
+        settings = self.commands.pop("environment", None)
+        self.run = _with_settings(run, settings) if settings else run
         self.directory = directory
         self.user = user or pwd.getpwuid(os.getuid()).pw_name
 
@@ -302,6 +304,17 @@ class Scheduler:
     def command(self, name, *arguments):
         """argv of a command, by its remembered path."""
         return [self.commands.get(name, name)] + list(arguments)
+
+
+def _with_settings(run, settings):
+    def run_with_settings(argv, stdin=None, timeout=60, env=None):
+        return run(argv, stdin=stdin, timeout=timeout, env=dict(settings, **(env or {})))
+    return run_with_settings
+
+
+def found(commands, settings, evidence):
+    """What detect returns for a scheduler that is here."""
+    return Detected(dict(commands, environment=settings) if settings else commands, evidence)
 
 
 def words(text):

@@ -118,7 +118,7 @@ ADVICE = (
      "No node has that much: lower jupyter_cores, jupyter_memory or jupyter_gpus, or choose another jupyter_queue."),
     (r"violates accounting/qos policy|job submit limit",
      "A limit of your account is reached: ask for less (jupyter_nodes, jupyter_cores, jupyter_walltime), or end another job first."),
-    (r"unrecognized option|invalid option|unknown option", "Correct jupyter_options: sbatch does not know one of them."),
+    (r"unrecognized option|invalid option|unknown option", "Correct jupyter_options: the submit command does not know one of them."),
 )
 
 
@@ -136,10 +136,10 @@ class Slurm(base.Scheduler):
         missing = [name for name in ("sbatch", "squeue", "scontrol", "scancel") if name not in commands]
         if missing:
             return base.Detected(None, "slurm: no " + ", ".join(missing))
-        done = finder.run([commands["sbatch"], "--version"], timeout=base.QUERY_TIMEOUT)
-        if done.rc != 0 or not re.match(r"slurm\S* \d", done.out.strip()):
+        done, settings = finder.ask([commands["sbatch"], "--version"], _is_version)
+        if not _is_version(done):
             return base.Detected(None, "slurm: %s --version: %s" % (commands["sbatch"], base.complaint(done)))
-        return base.Detected(commands, "%s says '%s'" % (commands["sbatch"], base.words(done.out)))
+        return base.found(commands, settings, "%s says '%s'" % (commands["sbatch"], base.words(done.out)))
 
     def submit(self, submission):
         resources = submission.resources
@@ -252,6 +252,10 @@ class Slurm(base.Scheduler):
         changes = dict((variable, None) for variable in os.environ
                        if re.match(r"(SQUEUE|SCONTROL|SACCT)_|SLURM_TIME_FORMAT$|SLURM_BITSTR_LEN$", variable))
         return self.run(self.command(name, *arguments), timeout=base.QUERY_TIMEOUT, env=changes)
+
+
+def _is_version(done):
+    return done.rc == 0 and re.match(r"slurm\S* \d", done.out.strip()) is not None
 
 
 def _refusal(done, command):

@@ -67,12 +67,13 @@ class SlurmPBS(_pbs.Dialect):
             return jobs
         done = self.query("qstat", "-f", *asked)
         found = parse(done.out)
-        # Unknown ids are passed over in silence: 153 when none is known, 0 when one is. Anything else is a failure.
-        answered = done.rc in (0, 153) and not done.err.strip() and (found or not done.out.strip())
         for job_id in asked:
             if job_id in found:
                 jobs[job_id] = found[job_id]
-            elif answered:
+            elif len(asked) > 1 and done.rc in (0, 153):
+                # Unknown ids are passed over in silence. Alone, it must be answered with 153, and with not a word.
+                jobs.update(self.look([job_id]))
+            elif done.rc == 153 and not (done.out + done.err).strip():
                 jobs[job_id] = base.forgotten(job_id, "Slurm")
             else:
                 jobs[job_id] = base.unknown(job_id, "qstat: " + base.complaint(done))
