@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import PASSWORD, typed, until
+from harness import PASSWORD, free_port, typed, until
 from kernel_client import Jupyter, LoginFailed
 
 PYTHON27 = "python/2.7.15-anaconda2-2018.12"
@@ -29,7 +29,8 @@ def cell(laptop, result, tmp_path, code=WHERE):
 def test_from_nothing_to_a_cell_on_a_compute_node_and_back(account, laptop, tmp_path, asked, module, scheduler, flavour, endpoint):
     if not account.has_module(module):
         pytest.skip(f"this machine could not build the module {module}")
-    laptop.variables.update(jupyter_scheduler=asked, jupyter_modules=[module])
+    # Of its own, for whatever else this machine does may take the next free one between two launches.
+    laptop.variables.update(jupyter_scheduler=asked, jupyter_modules=[module], jupyter_local_port=free_port())
 
     setup = laptop.run("setup").succeeded()
     assert setup.changed
