@@ -1,0 +1,73 @@
+# Everything a contributor types. `make demo` and `make test` do all of their own set-up.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+NAME ?= hpc
+NET ?= 10.77.0
+SHAPE ?= jump-only
+CLUSTER := molecule/cluster/cluster
+# A tree that Ansible finds by the collection's full name, whatever this checkout is called.
+COLLECTIONS := $(CURDIR)/.build/collections
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+
+.PHONY: help venv collection demo demo-stop test test-long unit server cluster cluster-down cluster-tests integration \
+        scenarios lint sanity build release docs bench matrix importer clean
+
+help: ## What can be typed here
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+venv: ## The virtual environment of the tests, pinned
+	@tools/prepare
+	@tools/venv $(VENV) tests/requirements.txt
+
+collection: venv
+	@tools/stage $(COLLECTIONS)/ansible_collections/hpc/jupyter
+
+demo: ## The main job on this machine, without a cluster and without root
+	@tests/demo/run
+
+demo-stop: ## End what `make demo` started
+	@tests/demo/stop
+
+test: venv ## All tests; prints the minutes of each part
+	@$(BIN)/python tests/run
+
+test-long: venv ## All tests and the slow ones
+	@$(BIN)/python tests/run --long
+
+unit: collection ## Unit tests
+	$(BIN)/pytest -q -n 2 tests/unit
+
+server: collection ## Tests against real Jupyter servers of three generations
+	$(BIN)/pytest -q tests/server
+
+cluster: ## A cluster of three hosts on this machine (NAME, NET, SHAPE)
+	$(CLUSTER) up --name $(NAME) --net $(NET) --shape $(SHAPE)
+
+cluster-down: ## The end of that cluster
+	$(CLUSTER) down --name $(NAME)
+
+cluster-tests: collection ## Tests of the cluster itself
+	$(BIN)/pytest -q tests/cluster
+
+integration: collection ## Sessions on a live cluster, with real ssh
+	$(BIN)/pytest -q tests/integration
+
+scenarios: collection ## The molecule scenarios
+	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/molecule test --all
+
+lint: collection ## ansible-lint (profile production) and ruff
+	$(BIN)/ruff check .
+	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/ansible-lint -q
+
+sanity: venv ## ansible-test sanity
+	tools/sanity $(BIN)
+
+build: venv ## The collection's tarball
+	$(BIN)/ansible-galaxy collection build --force --output-path .build
+
+bench: collection ## Times against the same steps by hand
+	$(BIN)/python tests/bench/run
+
+clean: ## Remove what make made
+	rm -rf .build .venv .cache .ansible
