@@ -954,9 +954,9 @@ _CAUSES = (
     ("import-error", r"ImportError|ModuleNotFoundError|undefined symbol|cannot open shared object file|GLIBC",
      "A package or library that Jupyter needs can't be loaded. Check jupyter_modules (do they fit together?), or let setup install its own "
      "with jupyter_install: true."),
-    ("bad-option", r"TraitError|Unrecognized (flag|alias)|unrecognized arguments|Invalid argument: '--",
+    ("bad-option", r"TraitError|trait of an? \w+ instance must|Bad config encountered|Unrecognized (flag|alias)|unrecognized arguments|Invalid argument: '--",
      "Jupyter refused a setting. Look at jupyter_settings and at the files in your ~/.jupyter."),
-    ("config-error", r"JSONDecodeError|Error loading config|Exception while loading config|SyntaxError|Bad config",
+    ("config-error", r"JSONDecodeError|Error loading config|Exception while loading config|SyntaxError",
      "A settings file of Jupyter is damaged. Look at the files in your ~/.jupyter that the log names."),
 )
 
@@ -968,8 +968,11 @@ def explain(log, status):
     :returns: (cause, reason)
     """
     for cause, pattern, sentence in _CAUSES:
-        if re.search(pattern, log, re.MULTILINE):
-            return cause, sentence
+        found = re.search(pattern, log, re.MULTILINE)
+        if found:
+            # Its own line may be far from the last ones: some versions print all of their help behind it.
+            line = re.search(r"[^\n]*\Z", log[:found.start()]).group(0) + re.match(r"[^\n]*", log[found.start():]).group(0)
+            return cause, "%s The log says: %s" % (sentence, line.strip()[:300])
     if status == -signal.SIGKILL:
         return "killed", "The server was killed, most often because the job used more memory than it asked for. Ask for more with jupyter_memory."
     if status is not None and status < 0:
@@ -1718,9 +1721,9 @@ class Keeper:
         if self.child.poll() is None and grace > 0 and ask:
             try:
                 self.client.request("POST", "api/shutdown", timeout=min(2.0, grace))
+                self.await_child(until - grace / 3.0, self.child)
             except (IOError, OSError, http_client.HTTPException, ValueError):
                 pass
-            self.await_child(until - grace / 3.0, self.child)
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.child.poll() is not None:
                 break
