@@ -517,6 +517,12 @@ def reasons(output):
     return found
 
 
+def start_command(engines):
+    """The command that starts these engines within their allocation."""
+    return [sys.executable, os.path.abspath(__file__), "start", "-n", str(engines.n), "--profile-dir", engines.profile_dir,
+            "--cluster-id", engines.cluster_id] + engines.engine_args
+
+
 class Local:
     """What makes a process that another kernel or the cluster panel finds in a cluster file surely the one that was started."""
 
@@ -529,7 +535,8 @@ class Local:
         if d.get("host") != socket.gethostname():
             raise launcher.NotRunning("it runs on %s" % d.get("host"))
         try:
-            if d.get("profile_dir", "") not in psutil.Process(d["pid"]).cmdline():
+            env = psutil.Process(d["pid"]).environ()
+            if (env.get("IPP_PROFILE_DIR"), env.get("IPP_CLUSTER_ID")) != (d.get("profile_dir"), d.get("cluster_id")):
                 raise launcher.NotRunning("process %d is another one by now" % d["pid"])
         except psutil.Error:
             raise launcher.NotRunning("process %d" % d["pid"]) from None
@@ -558,7 +565,7 @@ class AllocationEngines(Local, launcher.LocalProcessLauncher, launcher.EngineLau
     stopping = False
 
     def find_args(self):
-        return [sys.executable, os.path.abspath(__file__), "start", "-n", str(self.n)] + self.cluster_args + self.engine_args
+        return start_command(self)
 
     async def start(self, n):
         self.n = n
@@ -619,7 +626,7 @@ class JobEngines(launcher.BatchEngineSetLauncher):
         """The job script: the site's environment section, then the engines with this kernel's own Python."""
         with open(os.path.join(HERE, "environment.sh"), encoding="utf-8") as stream:
             environment = stream.read()
-        words = [sys.executable, os.path.abspath(__file__), "start", "-n", str(self.n)] + self.cluster_args + self.engine_args
+        words = start_command(self)
         return "\n".join(["#!/bin/bash", "umask 077", environment.rstrip("\n"), "HPC_JUPYTER_SLOTS=%d; export HPC_JUPYTER_SLOTS" % self.n,
                           "exec " + " ".join(shlex.quote(word) for word in words), ""])
 
