@@ -19,6 +19,7 @@ _CERTUTIL_HINT = (
 # Where Linux browsers keep the user's own certificates: plain, as a snap, as a flatpak.
 _CHROMIUM_STORES = (
     ".pki/nssdb",
+    ".local/share/pki/nssdb",
     "snap/chromium/current/.pki/nssdb",
     ".var/app/org.chromium.Chromium/.pki/nssdb",
     ".var/app/com.google.Chrome/.pki/nssdb",
@@ -217,7 +218,8 @@ def find(kinds: typing.Collection[str], run: Run, home: pathlib.Path, root: path
     if "chromium" in kinds:
         paths = [home / path for path in _CHROMIUM_STORES]
         found = [path for path in paths if (path / "cert9.db").exists()]
-        if paths[0] not in found and any(shutil.which(command) for command in _CHROMIUM_COMMANDS):
+        # Made only where Chromium would make one itself: it prefers the first, which so would hide what the second holds.
+        if not set(paths[:2]) & set(found) and any(shutil.which(command) for command in _CHROMIUM_COMMANDS):
             found.insert(0, paths[0])
         stores += [NssStore(run, str(path), "chromium") for path in found]
     if "firefox" in kinds:

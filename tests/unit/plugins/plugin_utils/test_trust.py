@@ -121,6 +121,10 @@ def test_the_stores_of_a_home_are_found(tmp_path, tools):
     }
     tools("chromium")
     assert ("chromium", str(home / ".pki/nssdb")) in {(store.kind, store.path) for store in trust.find(("chromium",), run, home, root)}
+    (home / ".local/share/pki/nssdb").mkdir(parents=True)
+    (home / ".local/share/pki/nssdb/cert9.db").touch()
+    assert {store.path for store in trust.find(("chromium",), run, home, root)} == {
+        str(home / ".local/share/pki/nssdb"), str(home / "snap/chromium/current/.pki/nssdb")}
     assert {store.kind for store in trust.find(("firefox",), run, home, root)} == {"firefox"}
 
 
