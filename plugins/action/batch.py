@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
@@ -17,6 +18,8 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
 
 class ActionModule(ProgramAction):
     """Deploys the job script, the keeper, the program and the connect tool."""
+
+    _installed = False
 
     def run(self, tmp=None, task_vars=None):
         """Run the task; its result is described in the module's RETURN."""
@@ -33,6 +36,22 @@ class ActionModule(ProgramAction):
             return reach_failure(error, task_vars["inventory_hostname"])
         for warning in answer["warnings"]:
             self._display.warning(warning)
+        answer["changed"] = answer["changed"] or self._installed
         if not self._task.diff:
             answer.pop("diff", None)
         return answer
+
+    def _install(self, request: dict, task_vars: dict) -> None:
+        """Have Jupyter installed, showing how far it is; a broken connection is taken up again where it was."""
+        install = request["install"]
+        asked = {
+            key: request[key] for key in ("batch_dir", "environment", "check")
+        } | {key: install[key] for key in ("directory", "python", "requirements", "index_url")}
+        answer = self.program("install", dict(asked, hold=1), task_vars)
+        while answer["state"] == "running":
+            self._display.display(f"[{task_vars['inventory_hostname']}] installing Jupyter: {printable(answer['progress'], 120)}")
+            answer = self.program("install", dict(asked, hold=15, started=True, progress=answer["progress"]), task_vars)
+        if answer["state"] == "absent":
+            # Check mode: there is nothing yet that a preflight could find.
+            request["preflight"] = False
+        self._installed = answer["changed"]
