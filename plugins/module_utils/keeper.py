@@ -677,6 +677,16 @@ def ask_command(argv):
     return None
 
 
+def time_left(env, ask):
+    """Seconds that Slurm says are left, for a job whose walltime nobody told us (submitted by hand); None where it doesn't say."""
+    said = (ask(["squeue", "-h", "-j", env["SLURM_JOB_ID"], "-o", "%L"]) or "").strip() if env.get("SLURM_JOB_ID") else ""
+    match = re.match(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)$", said)
+    if not match:
+        return None
+    days, hours, minutes, seconds = [int(number or 0) for number in match.groups()]
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def time_of_end(env, walltime, now):
     """When the job must end.
 
@@ -954,11 +964,15 @@ _CAUSES = (
     ("import-error", r"ImportError|ModuleNotFoundError|undefined symbol|cannot open shared object file|GLIBC",
      "A package or library that Jupyter needs can't be loaded. Check jupyter_modules (do they fit together?), or let setup install its own "
      "with jupyter_install: true."),
-    ("bad-option", r"TraitError|trait of an? \w+ instance must|Bad config encountered|Unrecognized (flag|alias)|unrecognized arguments|Invalid argument: '--",
+    ("bad-option", r"TraitError|trait of an? \w+ instance must|Unrecognized (flag|alias)|unrecognized arguments|Invalid argument: '--",
      "Jupyter refused a setting. Look at jupyter_settings and at the files in your ~/.jupyter."),
+    ("bad-option", r"Bad config encountered", "Jupyter refused a setting. Look at jupyter_settings and at the files in your ~/.jupyter."),
     ("config-error", r"JSONDecodeError|Error loading config|Exception while loading config|SyntaxError",
      "A settings file of Jupyter is damaged. Look at the files in your ~/.jupyter that the log names."),
 )
+
+
+_TOLD_TO_END = re.compile(r"received signal (15|SIGTERM)")
 
 
 def explain(log, status):
@@ -1152,7 +1166,7 @@ class Keeper:
                 self.job[key] = os.path.abspath(os.path.join(home, os.path.expandvars(os.path.expanduser(self.job[key]))))
         self.job["root_dir"] = self.job["root_dir"] or home
         self.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"])
-        self.state["ends"], left = time_of_end(os.environ, self.job["walltime"], time.time())
+        self.state["ends"], left = time_of_end(os.environ, self.job["walltime"] or time_left(os.environ, ask_command), time.time())
         self.ends = None if left is None else monotonic() + left
         self.warnings = []
         if left:
@@ -1462,7 +1476,7 @@ class Keeper:
             self.wait(until - monotonic())
         status = self.child.returncode
         log = self.log_text()
-        if status == -signal.SIGTERM or re.search(r"received signal (15|SIGTERM)", log[-4000:]):
+        if status == -signal.SIGTERM or _TOLD_TO_END.search(log):
             raise Ended("signal", "The server was told to end from outside (SIGTERM).", 143)
         if status == 0:
             raise Ended("shutdown", "The server was shut down from the browser.", 0)
@@ -1724,9 +1738,17 @@ class Keeper:
                 self.await_child(until - grace / 3.0, self.child)
             except (IOError, OSError, http_client.HTTPException, ValueError):
                 pass
+        heard = False
+        if self.terminated and grace > 0:
+            # Most schedulers signal all processes of the job. A second SIGTERM would hit a server in the middle of its own end.
+            self.await_child(min(until, monotonic() + 0.3), self.child)
+            heard = _TOLD_TO_END.search(self.log_text()) is not None
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.child.poll() is not None:
                 break
+            if heard and number == signal.SIGTERM:
+                self.await_child(until, self.child)
+                continue
             try:
                 os.killpg(self.child.pid, number)
             except OSError:

@@ -76,6 +76,12 @@ def test_the_end_of_the_job_is_a_duration_where_the_nodes_clock_is_hours_off():
     assert keeper.time_of_end({}, None, 1000.0) == (None, None)
 
 
+@pytest.mark.parametrize("said, seconds", [("5:00", 300), ("1:02:03", 3723), ("2-00:00:10", 172810), ("UNLIMITED", None), ("INVALID", None), ("", None)])
+def test_the_time_left_of_a_job_submitted_by_hand(said, seconds):
+    assert keeper.time_left({"SLURM_JOB_ID": "7"}, answers_of({"squeue": said + "\n"})) == seconds
+    assert keeper.time_left({}, answers_of({})) is None
+
+
 @pytest.mark.parametrize("seconds, words", [(45, "45 seconds"), (60, "1 minute"), (600, "10 minutes"), (599.6, "10 minutes"), (7200, "2 hours")])
 def test_moment(seconds, words):
     assert keeper.moment(seconds) == words
