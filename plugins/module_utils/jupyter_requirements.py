@@ -85,7 +85,7 @@ REQUIREMENTS = [
     "rpds-py==2026.9.1",
     "Send2Trash==2.2.0",
     "six==1.17.0",
-    "soupsieve==4.1.2",
+    "soupsieve==2.10",
     "stack-data==0.6.3",
     "terminado==0.18.1",
     "tinycss2==1.5.1",
