@@ -9,13 +9,18 @@ makes one of its own and takes it down again.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import pathlib
+import re
 import runpy
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-from harness import PASSWORD, ROOT, Cluster, Controller, copy_collection
+from harness import HERE, PASSWORD, ROOT, Cluster, Controller, copy_collection
 
 runpy.run_path(str(ROOT / "tests" / "unit" / "conftest.py"))
 
@@ -58,3 +63,37 @@ def laptop(account: Cluster, collections: str, tmp_path: pathlib.Path) -> Contro
     """A laptop that has never run this before."""
     return Controller(tmp_path, collections, account.inventory, {
         "jupyter_modules": ["jupyterlab"], "jupyter_password": PASSWORD, "jupyter_walltime": "00:10:00"})
+
+
+@pytest.fixture(scope="session")
+def everyones_ansible() -> str:
+    """A directory of bin/ with an Ansible that every user and every host of the cluster can run, made once per machine."""
+    wanted = [line for line in (ROOT / "tests" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+              if re.match(r"ansible-core|argon2|cryptography|libpass", line)]
+    directory = pathlib.Path("/opt/hpc-jupyter-cluster", "ansible-" + hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:8])
+    directory.parent.mkdir(exist_ok=True)
+    with open(directory.parent / ".ansible.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / ".complete").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            # The system's, for an interpreter in root's home is nothing to other users.
+            subprocess.run(["/usr/bin/python3", "-m", "venv", str(directory)], check=True, umask=0o022)
+            subprocess.run([str(directory / "bin" / "python"), "-m", "pip", "install", "-q", *wanted], check=True, umask=0o022)
+            (directory / ".complete").touch()
+    return str(directory / "bin")
+
+
+@pytest.fixture
+def in_place(account: Cluster, everyones_ansible: str) -> Controller:
+    """Carol on the login node, with Ansible and the collection there; what it prints is for the laptop."""
+    home = pathlib.Path(account.state, "home", "carol")
+    copy_collection(home / "collections" / "ansible_collections" / "hpc" / "jupyter")
+    shutil.copytree(HERE / "callback_plugins", home / "callback_plugins")
+    (home / "inventory").mkdir()
+    (home / "inventory" / "hosts.yml").write_text("all: {hosts: {here: {ansible_connection: local}}}\n", encoding="utf-8")
+    account.shell("chown -R carol: /home/carol", "root")
+    return Controller(
+        pathlib.Path("/home/carol"), "/home/carol/collections", "/home/carol/inventory",
+        {"jupyter_modules": ["jupyterlab"], "jupyter_password": PASSWORD, "jupyter_walltime": "00:10:00"},
+        program=f"{everyones_ansible}/ansible-playbook", prefix=[*account.command, "run-as", "carol", "login", "--"],
+        environment={"ANSIBLE_CALLBACK_PLUGINS": "/home/carol/callback_plugins"}, cwd=pathlib.Path("/"))

@@ -63,10 +63,11 @@ class Cluster:
         self.state = f"/run/hpc-jupyter-cluster/{name}"
         self.ssh_config = f"{self.state}/ssh_config"
         self.inventory = f"{self.state}/inventory"
+        self.command = [str(ROOT / "molecule" / "cluster" / "cluster"), "--name", name]
 
     def verb(self, *words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            [str(ROOT / "molecule" / "cluster" / "cluster"), "--name", self.name, *words], text=True, timeout=timeout,
+            [*self.command, *words], text=True, timeout=timeout,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         if check and done.returncode:
             pytest.fail(f"cluster {' '.join(words)}: rc {done.returncode}\n{done.stdout}{done.stderr}")
