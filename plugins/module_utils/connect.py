@@ -12,7 +12,7 @@ It ends when its standard input does, which is when the laptop's ssh does, and l
 Exit status: 0 the laptop went away; 2 wrong usage; 3 the session is over; 4 the session is not running; 5 the node can't
 be reached; 6 the socket can't be made.
 With ``--machine`` each line on standard output is a JSON object: {"event": "queued|starting|ready|lost|moved|over|
-not-running|unreachable|error|beat", "text": ..., and of "ready" also "node", "hop", "id"}.
+not-running|unreachable|error|beat|view", "text": ..., of "ready" also "node", "hop", "id", of "view" the "view"}.
 """
 
 import argparse
@@ -98,7 +98,8 @@ class Progress(object):
         if (event, text) == self.last:
             return
         self.last = (event, text)
-        self._write(json.dumps(dict(more, event=event, text=text)) if self.machine else "jupyter: " + text)
+        # JSON in ASCII has no control characters left.
+        self._write(json.dumps(dict(more, event=event, text=text)) if self.machine else "jupyter: " + files.printable(text))
 
     def beat(self):
         """Write a sign of life, if a program reads; people don't need it."""
@@ -107,7 +108,7 @@ class Progress(object):
 
     def _write(self, line):
         self.written = time.time()
-        self.stream.write(files.printable(line) + "\n")
+        self.stream.write(line + "\n")
         self.stream.flush()
 
 
@@ -472,6 +473,7 @@ def _parser():
     parser.add_argument("--socket", help="the socket to make here, as in the laptop's ssh -L")
     parser.add_argument("--start", action="store_true", help="start the session if it is not running")
     parser.add_argument("--wait", action="store_true", help="wait for a session that is not running yet")
+    parser.add_argument("--look", action="store_true", help="say how the session is, and end")
     parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batch-dir", help=argparse.SUPPRESS)
     return parser
@@ -497,6 +499,8 @@ def main(argv):
     progress = Progress(sys.stdout, options.machine)
     try:
         session = sessions.Session(Site(options.batch_dir), options.session)
+        if options.look:
+            return _look(session, progress)
         path = options.socket or default_socket(session)
         if not options.socket and sys.stdin.isatty():
             return _show(session, path, options)
@@ -546,6 +550,17 @@ def _show(session, path, options):
            laptop_command(path, session.name, ["--start"] if options.start or view["state"] in _OVER else []),
            "https" if (view["endpoint"] or {}).get("kind") == "tls" else "http", view["base_url"] or "/")
     )
+    return 0
+
+
+def _look(session, progress):
+    """Tell how the session is, once."""
+    view = session.view()
+    if view["state"] in _OVER:
+        progress.say("over", "session '%s' is over%s." % (session.name, ": " + view["reason"] if view["reason"] else ""))
+        return SESSION_OVER
+    text = "session '%s' is ready on %s%s" % (session.name, view["node"], ends_text(view)) if view["state"] == "ready" else waiting_text(view)
+    progress.say("view", text, view=view)
     return 0
 
 

@@ -115,6 +115,14 @@ class State:
         """Return where a tunnel's ssh writes what it has to say."""
         return self._file(name, ".log")
 
+    def keeper_path(self, name: str) -> str:
+        """Return the file that a tunnel's keeper holds locked, with its process number."""
+        return self._file(name, ".keeper")
+
+    def keeper_log(self, name: str) -> str:
+        """Return where a tunnel's keeper writes what it did."""
+        return self._file(name, ".keeper.log")
+
     def names(self) -> list[str]:
         """Return the keys of all tunnels that were ever opened or emitted and not forgotten."""
         return sorted(path.name[:-5] for path in self.tunnels.glob("*.json"))

@@ -10,17 +10,20 @@ Interface:
         .verify(target)                     http_probe.Answer through the local port
         .status()                           dict for `status`, no network
         .close()                            bool, whether there was something to close
-        .keep(...) / .unkeep()              see tunnel_keeper.py
+        .open(..., keep=True)               also starts a process that opens it again (tunnel_keeper.py) until the session ends
 A tunnel is found again by its control socket. It never asks anything: where ssh would have to, TunnelError says what to type.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
+import pathlib
 import signal
 import subprocess
+import sys
 import time
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe, ssh_errors
@@ -82,6 +85,21 @@ class Tunnel:
         self.state = state or laptop.State()
         self.ca = ca if ca and os.path.exists(ca) else None
         self.key = laptop.key(connection.site, session)
+        self.queue_patience = ANSWER_PATIENCE
+
+    @classmethod
+    def from_state(cls, state: laptop.State, key: str) -> Tunnel:
+        """Build the tunnel that a state's file describes, for its keeper.
+
+        :raises KeyError: when that was never kept.
+        """
+        kept = state.load(key)["kept"]
+        options = tuple((letter, value) for letter, value in kept["connection"].pop("options"))
+        return cls(Connection(options=options, **kept["connection"]), kept["session"], state, kept["ca"])
+
+    def kept_target(self) -> Target:
+        """Return the server that the tunnel's keeper knows of."""
+        return Target(**self.state.load(self.key)["kept"]["target"])
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -165,15 +183,25 @@ class Tunnel:
         """Return the command that a person would type for this tunnel."""
         return routes.plan(route, self.connection, target, port, self.state.id)
 
-    def open(self, route: str, target: Target, wanted: int | None = None, keep: bool = False) -> Opened:
+    def open(
+        self, route: str, target: Target, wanted: int | None = None, keep: bool = False, exact: bool = False
+    ) -> Opened:
         """Open the tunnel and verify it, or find that it is open.
 
         :param wanted: the local port asked for.
+        :param keep: also have it kept open until the session ends.
+        :param exact: wait for the port of last time rather than take another.
         :raises TunnelError: with ssh's own last words and what to type next; nothing is left running.
         :raises routes.RouteError: when the route does not fit the endpoint.
         """
+        opened = self._open(route, target, wanted, exact)
+        if keep and route != "none":
+            self._keep(target)
+        return opened
+
+    def _open(self, route: str, target: Target, wanted: int | None, exact: bool) -> Opened:
         with self.state.locked(self.key):
-            notes = []
+            notes: list[str] = []
             known = self.state.load(self.key)
             if route == "none":
                 return self._none(target)
@@ -184,6 +212,9 @@ class Tunnel:
                 if wrong:
                     notes.append(f"the tunnel that was open did not work any more ({wrong}); it was replaced")
                 self._close()
+            if exact and known.get("port") and not laptop.port_is_free(known["port"]):
+                if self.verify(target).kind != "ours":
+                    raise TunnelError("port", f"Local port {known['port']} is in use by another program.")
             port, note = self.choose_port(target, wanted)
             if note:
                 notes.append(note)
@@ -199,6 +230,7 @@ class Tunnel:
                 process.wait()
                 raise
             known = {
+                **{name: known[name] for name in ("keep", "kept") if name in known},
                 "version": 1, "site": self.connection.site, "session": self.session, "id": target.id, "port": port,
                 "route": route, "pid": process.pid, "argv": argv, "started": time.time(),
                 "url": routes.url(route, target, port),
@@ -294,7 +326,12 @@ class Tunnel:
                 raise self._failure(None, route, target)
             time.sleep(STEP)
         deadline = time.monotonic() + ANSWER_PATIENCE
-        while route == "relay" and last_event(self.log()).get("event") != "ready":
+        while route == "relay":
+            event = last_event(self.log()).get("event")
+            if event == "ready":
+                return
+            if event in ("queued", "starting"):
+                deadline = max(deadline, time.monotonic() + self.queue_patience - ANSWER_PATIENCE)
             if process.poll() is not None:
                 raise self._failure(process.returncode, route, target)
             if time.monotonic() > deadline:
@@ -379,10 +416,17 @@ class Tunnel:
 
         :returns: whether one was open.
         """
+        keeper = self.keeper_pid()
+        known = self.state.load(self.key)
+        if known.get("keep"):
+            self.state.save(self.key, dict(known, keep=False))
+        if keeper is not None:
+            # Before the lock: it may hold that while it opens the tunnel again.
+            self._kill(keeper)
         with self.state.locked(self.key):
             was_up = os.path.exists(self.state.socket_path(self.key))
             self._close()
-            return was_up
+            return was_up or keeper is not None
 
     def _close(self) -> None:
         control = self.state.socket_path(self.key)
@@ -411,9 +455,69 @@ class Tunnel:
             while _is_running(pid) and time.monotonic() < deadline:
                 time.sleep(STEP)
 
+    # -- keeping ---------------------------------------------------------------------------
+
+    def _keep(self, target: Target) -> None:
+        """Start the tunnel's keeper unless it runs; either way it learns of this target."""
+        connection = dataclasses.asdict(self.connection)
+        connection["options"] = list(self.connection.options)
+        kept = {"connection": connection, "target": dataclasses.asdict(target), "session": self.session, "ca": self.ca}
+        self.state.save(self.key, dict(self.state.load(self.key), keep=True, kept=kept))
+        if self.keeper_pid() is not None:
+            return
+        log = os.open(self.state.keeper_log(self.key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        script = str(pathlib.Path(__file__).with_name("tunnel_keeper.py"))
+        try:
+            subprocess.Popen(
+                [sys.executable, "-I", "-B", script, str(self.state.directory), self.key],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            )
+        finally:
+            os.close(log)
+
     def keeper_pid(self) -> int | None:
-        """Return the process that keeps this tunnel, or None."""
-        return None
+        """Return the process that keeps this tunnel, or None: it holds a lock for as long as it lives."""
+        try:
+            handle = os.open(self.state.keeper_path(self.key), os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            text = os.pread(handle, 20, 0).strip()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(handle)
+
+    def ask_where(self) -> Target | None:
+        """Ask the connect tool on the login node where the session's server is now; None while it has none.
+
+        :raises TunnelError: with cause "over" when the session is over, else with what kept ssh from asking.
+        """
+        before = self.kept_target()
+        argv = self.connection.arguments("-a", "-x", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+        argv += [before.connect, self.session, "--machine", "--look"]
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOGIN_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise TunnelError("unreachable", f"{self.connection.destination} does not answer.") from error
+        event = last_event(done.stdout)
+        if event.get("event") == "over":
+            raise TunnelError("over", str(event.get("text")))
+        if event.get("event") != "view":
+            reading = ssh_errors.read(done.stderr)
+            raise TunnelError(reading.cause, f"{self.connection.destination} could not be asked. {_said(reading)}")
+        view = event["view"]
+        if view.get("state") != "ready":
+            return None
+        try:
+            target = Target.from_answer({**view, "connect": before.connect, "reverse_socket": before.reverse_socket})
+        except routes.RouteError as error:
+            raise TunnelError("unknown", str(error)) from error
+        known = self.state.load(self.key)
+        self.state.save(self.key, {**known, "kept": {**known["kept"], "target": dataclasses.asdict(target)}})
+        return target
 
 
 def _said(reading: ssh_errors.Reading) -> str:

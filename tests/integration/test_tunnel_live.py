@@ -48,7 +48,7 @@ def until(condition, what, patience=PATIENCE):
         time.sleep(0.1)
 
 
-def cluster(*arguments, check=True):
+def tool(*arguments, check=True):
     """Run a verb of the cluster tool and return its output."""
     done = subprocess.run([*CLUSTER, *arguments], capture_output=True, text=True, timeout=60)
     if check and done.returncode:
@@ -94,7 +94,7 @@ class Site:
 
     def processes(self, text: str, host: str = "login") -> list[str]:
         """Return the command lines of all processes of a host that hold a text, seen as root."""
-        lines = cluster("exec", host, "--", "ps", "-eww", "-o", "pid=,args=").splitlines()
+        lines = tool("exec", host, "--", "ps", "-eww", "-o", "pid=,args=").splitlines()
         return [line for line in lines if text in line]
 
 
@@ -144,8 +144,9 @@ class Fake:
 
 
 @pytest.fixture(scope="session")
-def site():
-    config = cluster("ssh-config").strip()
+def site(request):
+    request.getfixturevalue("cluster")
+    config = tool("ssh-config").strip()
     made = Site(config, f"/home/carol/.live-{secrets.token_hex(4)}")
     import io
     import zipfile
@@ -274,7 +275,7 @@ def test_a_killed_relay_takes_its_second_hop_along(site, fake, terminal):
     shell = terminal(routes.plan("relay", site.connection, fake.target(), free_port(), "abcdef01"))
     shell.until("connected")
     relay = [line.split()[0] for line in site.processes(fake.relay_dir) if "program.pyz" in line and "python" in line]
-    cluster("exec", "login", "--", "kill", "-9", *relay)
+    tool("exec", "login", "--", "kill", "-9", *relay)
     until(lambda: not site.processes(fake.relay_dir), "no process left")
     assert shell.process.wait(10) != 0
 
@@ -343,11 +344,11 @@ def test_a_session_that_does_not_run_is_said_so(site, fake, terminal):
 @pytest.mark.parametrize("trap", ["ln -s /tmp {0}", "mkdir -m 777 {0}", "mkdir -m 700 {0}"])
 def test_a_directory_that_somebody_else_made_first_is_refused(site, fake, terminal, trap):
     fake.submit()
-    cluster("run-as", "dave", "login", "--", "sh", "-c", trap.format(fake.relay_dir))
+    tool("run-as", "dave", "login", "--", "sh", "-c", trap.format(fake.relay_dir))
     shell = terminal(routes.plan("relay", site.connection, fake.target(), free_port(), "abcdef01"))
     assert shell.process.wait(PATIENCE) == 6
     assert "somebody else was there first" in shell.output()
-    cluster("run-as", "dave", "login", "--", "rm", "-rf", fake.relay_dir)
+    tool("run-as", "dave", "login", "--", "rm", "-rf", fake.relay_dir)
 
 
 def test_an_unknown_host_key_of_a_node_is_never_waved_through(site, fake, terminal):
@@ -395,6 +396,50 @@ def test_the_jump_command_itself_leads_to_the_node(site, fake, terminal):
     terminal(routes.plan("jump", site.connection, fake.target(), port))
     until(lambda: not laptop.port_is_free(port), "the local port")
     assert get(port) == "node1"
+
+
+@pytest.fixture(scope="session")
+def certificate(site, tmp_path_factory):
+    """A certificate for 127.0.0.1 that is its own authority, on the cluster; the local path of its public part."""
+    made = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=x",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", made / "key", "-out", made / "ca.crt"],
+        check=True, capture_output=True,
+    )
+    site.put(site.directory + "/tls.pem", (made / "ca.crt").read_bytes() + (made / "key").read_bytes())
+    return str(made / "ca.crt")
+
+
+@pytest.mark.parametrize(("route", "address"), [("direct", "node"), ("jump", "127.0.0.1"), ("relay", "127.0.0.1")])
+def test_a_tls_endpoint_is_verified_through_each_route(site, fake, state, certificate, route, address):
+    fake.submit("node1", f"tls {address} {site.directory}/tls.pem")
+    held = tunnel.Tunnel(site.connection, fake.name, state, ca=certificate)
+    try:
+        opened = held.open(route, fake.target(), wanted=free_port())
+        assert opened.url.startswith("https://127.0.0.1:")
+        other = dataclasses.replace(fake.target(), fingerprint="0" * 64)
+        assert held.verify(other).kind == "untrusted"
+    finally:
+        held.close()
+
+
+def test_a_reverse_socket_on_the_login_node_is_reached(site, fake, held):
+    facts = fake.submit("node1")
+    path = f"{site.directory.replace('/home/carol/.', '/tmp/')}.sock"
+    # What the job's own ssh does: it listens on the login node and leads back to its server.
+    job = subprocess.Popen(
+        ["ssh", "-F", site.ssh_config, "node1", f"exec ssh -N -o BatchMode=yes -o ExitOnForwardFailure=yes -R {path}:{facts['endpoint']['path']} login"])
+    try:
+        until(lambda: site.ssh(f"test -S {path} && echo there || true"), "the reverse socket")
+        opened = held.open("reverse", dataclasses.replace(fake.target(), reverse_socket=path), wanted=free_port())
+        assert get(opened.port) == "node1"
+    finally:
+        job.terminate()
+        job.wait(10)
+        site.ssh(f"rm -f {path}")
+        for line in site.processes(path, "node1"):
+            tool("exec", "node1", "--", "kill", line.split()[0])
 
 
 # -- the laptop's tunnel -------------------------------------------------------------------
@@ -475,3 +520,49 @@ def test_no_key_is_told_from_no_network(site, fake, state, tmp_path):
     with pytest.raises(tunnel.TunnelError) as caught:
         tunnel.Tunnel(nowhere, fake.name, state).open("relay", target)
     assert caught.value.cause == "unreachable", caught.value.message
+
+
+# -- a tunnel that is kept -----------------------------------------------------------------
+
+
+def test_a_kept_tunnel_comes_back_at_the_same_address_until_the_session_ends(site, fake, held):
+    fake.submit()
+    opened = held.open("relay", fake.target(), wanted=free_port(), keep=True)
+    keeper = until(held.keeper_pid, "the keeper")
+    assert held.open("relay", fake.target(), keep=True).pid == opened.pid and held.keeper_pid() == keeper
+    os.kill(opened.pid, signal.SIGKILL)
+
+    def answers():
+        return held.status()["pid"] not in (None, opened.pid) and held.verify(fake.target()).kind == "ours"
+
+    until(answers, lambda: f"the tunnel: {pathlib.Path(held.state.keeper_log(held.key)).read_text()}")
+    assert get(opened.port) == "node1"
+    fake.cancel()
+    until(lambda: held.keeper_pid() is None, "the keeper's end")
+    until(lambda: not held.is_up(), "the tunnel's end")
+
+
+def test_closing_a_kept_tunnel_ends_its_keeper(site, fake, held):
+    fake.submit()
+    opened = held.open("jump", fake.target(), wanted=free_port(), keep=True)
+    until(held.keeper_pid, "the keeper")
+    assert held.close()
+    assert held.keeper_pid() is None and laptop.port_is_free(opened.port)
+    no_trace(site, fake)
+
+
+def test_a_kept_jump_follows_the_session_to_its_next_node(site, fake, held):
+    fake.submit("node1")
+    opened = held.open("jump", fake.target(), wanted=free_port(), keep=True)
+    until(held.keeper_pid, "the keeper")
+    first = fake.job
+    fake.submit("node2")
+    site.ssh(f"scancel {first}")
+
+    def moved():
+        try:
+            return get(opened.port) == "node2"
+        except OSError:
+            return False
+
+    until(moved, lambda: f"node2: {pathlib.Path(held.state.keeper_log(held.key)).read_text()}", patience=60)
