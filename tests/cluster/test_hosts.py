@@ -76,6 +76,11 @@ def test_the_short_partition_is_short(shared: Cluster) -> None:
     assert shared.ssh("login", "sbatch --test-only -p short -t 10 --wrap true").returncode == 0
 
 
+def test_a_gpu_can_be_asked_for(shared: Cluster) -> None:
+    assert shared.ssh("login", "srun --gres=gpu:1 printenv CUDA_VISIBLE_DEVICES").stdout == "0\n"
+    assert shared.ssh("login", "srun --gres=gpu:2 true").returncode == 1
+
+
 def test_there_is_no_accounting(shared: Cluster) -> None:
     done = shared.ssh("login", "sacct")
     assert done.returncode == 1 and "accounting storage is disabled" in done.stderr

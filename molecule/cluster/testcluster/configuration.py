@@ -138,10 +138,13 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
-NodeName=node[1-2] CPUs=4 RealMemory=4000 State=UNKNOWN
+GresTypes=gpu
+NodeName=node[1-2] CPUs=4 RealMemory=4000 Gres=gpu:1 State=UNKNOWN
 PartitionName=batch Nodes=node[1-2] Default=YES MaxTime=24:00:00 DefaultTime=01:00:00 State=UP
 PartitionName=short Nodes=node[1-2] MaxTime=00:10:00 DefaultTime=00:05:00 State=UP
 """ % {"name": layout.name})
+    # A GPU a node to ask for. Slurm wants a device file behind it: any does.
+    _write(layout.etc(host, "slurm", "gres.conf"), "Name=gpu File=/dev/null\n")
     _write(layout.etc(host, "slurm", "plugstack.conf"), "optional spank_pbs.so\n")
     _write(layout.etc(host, "slurm", "task_prolog"), """\
 #!/bin/sh
