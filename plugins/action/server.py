@@ -15,7 +15,6 @@ from ansible.errors import (
     AnsiblePromptInterrupt,
     AnsiblePromptNoninteractive,
 )
-
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate as certificates
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import password as passwords
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
@@ -238,7 +237,8 @@ def _check_settings(settings: dict) -> None:
     for name, traits in settings.items():
         if not isinstance(traits, dict):
             raise _Refused(
-                f"jupyter_settings has '{name}' with {traits!r}, where a dict of its settings belongs, such as ServerApp: {{allow_origin: ...}}.", "bad-settings")
+                f"jupyter_settings has '{name}' without a dict of its settings below it (such as 'ServerApp: {{terminals_enabled: false}}').",
+                "bad-settings")
         for trait in traits:
             if name in _SERVER_CLASSES and trait in _NOT_FOR_SETTINGS:
                 raise _Refused(f"jupyter_settings has {name}.{trait}: {_NOT_FOR_SETTINGS[trait]}.", "bad-settings")

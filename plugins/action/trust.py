@@ -9,7 +9,6 @@ import pathlib
 import shlex
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate as certificates
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import trust

@@ -425,7 +425,7 @@ def _seal(text, pad):
     data = text.encode("utf-8")
     if len(data) > len(pad):
         return None
-    return base64.b64encode(bytes(bytearray(one ^ two for one, two in zip(data, pad)))).decode("ascii")
+    return base64.b64encode(bytes(bytearray(byte ^ pad[index] for index, byte in enumerate(data)))).decode("ascii")
 
 
 def _where(error):

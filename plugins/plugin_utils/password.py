@@ -123,7 +123,7 @@ def check_hash(hashed: str) -> str:
 
 def unseal(sealed: bytes, pad: bytes) -> str:
     """Return a hash that the login node combined with a one-time pad."""
-    return bytes(one ^ two for one, two in zip(sealed, pad)).decode("utf-8", "replace")
+    return bytes(one ^ two for one, two in zip(sealed, pad, strict=False)).decode("utf-8", "replace")
 
 
 def _argon2():

@@ -16,7 +16,6 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
-
 from ansible_collections.hpc.jupyter.plugins.action import server
 from ansible_collections.hpc.jupyter.plugins.module_utils import failure, server_config
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate, password
@@ -181,7 +180,7 @@ def test_one_of_several_passwords_that_fits_wins(setup, login):
     ({"password": SECRET, "settings": {"ServerApp": {"port": 1}}}, "its own endpoint"),
     ({"password": SECRET, "settings": {"NotebookApp": {"certfile": "x"}}}, "its own endpoint"),
     ({"password": SECRET, "settings": {"PasswordIdentityProvider": {"hashed_password": "x"}}}, "jupyter_password_hash"),
-    ({"password": SECRET, "settings": {"ServerApp": 1}}, "dict of its settings"),
+    ({"password": SECRET, "settings": {"ServerApp": 1}}, "without a dict of its settings"),
     ({"password": SECRET, "certificate_days": 20}, "jupyter_certificate_renew_days"),
     ({}, "ansible-vault"),
 ])

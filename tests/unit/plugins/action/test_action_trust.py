@@ -8,7 +8,6 @@ import subprocess
 from unittest.mock import MagicMock
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.action import trust
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 

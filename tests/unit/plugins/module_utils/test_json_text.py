@@ -5,7 +5,6 @@
 import json
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import json_text
 
 

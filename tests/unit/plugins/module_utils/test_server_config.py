@@ -9,7 +9,6 @@ import stat
 import subprocess
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import server_config
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
 
@@ -196,7 +195,7 @@ def test_inspect_returns_hashes_only_under_the_pad(jupyter):
     found = []
     for one in answer["passwords"]:
         sealed = base64.b64decode(one["sealed"])
-        found.append(bytes(bytearray(a ^ b for a, b in zip(sealed, pad))).decode())
+        found.append(bytes(bytearray(byte ^ pad[index] for index, byte in enumerate(sealed))).decode())
         pad = pad[len(sealed):]
     assert found == [HASH, HASH, OTHER]
 

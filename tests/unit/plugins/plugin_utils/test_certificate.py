@@ -13,11 +13,10 @@ import subprocess
 import threading
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate, trust
 
 
@@ -112,7 +111,8 @@ def test_the_stores_of_a_home_are_found(tmp_path, tools):
         if not path.endswith("empty"):
             (home / path / "cert9.db").touch()
     (root / "usr/local/share/ca-certificates").mkdir(parents=True)
-    found = {(store.kind, os.path.relpath(store.path, tmp_path)) for store in trust.find(("chromium", "firefox", "macos", "windows", "system"), run, home, root)}
+    kinds = ("chromium", "firefox", "macos", "windows", "system")
+    found = {(store.kind, os.path.relpath(store.path, tmp_path)) for store in trust.find(kinds, run, home, root)}
     assert found - {("chromium", "home/.pki/nssdb")} == {
         ("chromium", "home/snap/chromium/current/.pki/nssdb"),
         ("firefox", "home/.mozilla/firefox/a.default"),
@@ -135,7 +135,8 @@ def test_the_keychain_of_macos(tmp_path, tools, authority):
     (store,) = trust.find(("macos",), run, tmp_path / "home", tmp_path)
     tools("security", f'[ "$1" = find-certificate ] && echo "SHA-1 hash: {authority.sha1.upper()}"; exit 0')
     assert not store.has(authority)
-    tools("security", f'case "$1" in find-certificate) echo "SHA-1 hash: {authority.sha1.upper()}";; dump-trust-settings) echo "Cert 0: {authority.name}";; esac')
+    listed, settings = f'echo "SHA-1 hash: {authority.sha1.upper()}"', f'echo "Cert 0: {authority.name}"'
+    tools("security", f'case "$1" in find-certificate) {listed};; dump-trust-settings) {settings};; esac')
     assert store.has(authority)
     store.add(authority)
     assert tools.calls()[-1] == f"security [add-trusted-cert] [-r] [trustRoot] [-p] [ssl] [-k] [{keychain}] [{authority.path}]"
@@ -194,7 +195,8 @@ def test_only_a_limited_authority_may_be_trusted(tmp_path, authority):
     for name, extension in subjects.items():
         (tmp_path / name).mkdir()
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", os.devnull, "-out", str(tmp_path / name / "ca.crt"), *extension],
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", os.devnull,
+             "-out", str(tmp_path / name / "ca.crt"), *extension],
             check=True, capture_output=True)
         with pytest.raises(certificate.CertificateError, match="more than localhost"):
             certificate.authority_to_trust(tmp_path / name)
