@@ -70,6 +70,7 @@ class ActionModule(ProgramAction):
             return dict(result, failed=True, msg=problem)
         if view["state"] != "ready":
             result["msg"] = progress.next_steps(view)
+            shown.finish(result["msg"])
             return result
         result["tunnel"] = self._reach(laptop, arguments, view, task_vars, shown)
         opened = result["tunnel"].pop("changed")
@@ -119,7 +120,7 @@ class ActionModule(ProgramAction):
         changed = answer["changed"]
         for view in answer["sessions"]:
             changed = laptop.close(view["session"], check=self._task.check_mode) or changed
-        message = progress.stopped(answer["sessions"])
+        message = progress.stopped(answer["sessions"], self._task.check_mode)
         self._display.display(message)
         first = answer["sessions"][0] if answer["sessions"] else {}
         return {
@@ -133,5 +134,5 @@ class ActionModule(ProgramAction):
 
 
 def _public(view: dict, changed: bool) -> dict:
-    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "relay_dir")}
+    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir")}
     return dict(result, changed=changed)

@@ -169,12 +169,15 @@ class Session(object):
         :param request: dict; see ``launch``.
         :returns: (view, bool changed).
         """
+        if request.get("check") and files.read_text(self.site.facts_path) is None:
+            # A play that sets up and launches: its setup only said what it would do, so there is nothing to look at.
+            return dict(self.view(asked=False), would_submit=True, set_up=False), True
         resources = self._resources(request)
         view = self.view()
         if view["state"] in ALIVE:
             return self._adopted(view), False
         if request.get("check"):
-            return dict(view, would_submit=True, resources=resources.as_dict()), True
+            return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
         self._require_password(request)
         files.make_private_dir(self.site.sessions)
         files.make_private_dir(self.places.path)

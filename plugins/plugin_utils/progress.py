@@ -117,6 +117,11 @@ def problem(view: dict, launching: bool) -> str | None:
 
 def next_steps(view: dict) -> str:
     """Return what to do about a session that is not ready and not lost."""
+    if view.get("would_submit") and not view["set_up"]:
+        return (
+            f"This account is not set up yet. Once 'ansible-playbook hpc.jupyter.setup' has been run, a job for session "
+            f"'{view['session']}' would be submitted."
+        )
     if view.get("would_submit"):
         return f"Session '{view['session']}' is not running; a job would be submitted."
     return f"Not ready yet ({describe(view)}). It stays as it is. {_CONTINUE}"
@@ -136,10 +141,13 @@ def ready(view: dict, tunnel: dict) -> str:
     return "\n".join(lines)
 
 
-def stopped(views: list[dict]) -> str:
-    """Return what a stop did."""
-    ended = [f"'{view['session']}' (job {view['job']})" for view in views if view["state"] == "stopped"]
-    return f"Ended: {', '.join(ended)}." if ended else "No session was running."
+def stopped(views: list[dict], check: bool = False) -> str:
+    """Return what a stop did, or in check mode would do."""
+    ended = [
+        f"'{view['session']}' (job {view['job']})" for view in views
+        if (view["state"] not in ("none", "finished", "failed") if check else view["state"] == "stopped")
+    ]
+    return f"{'Would end' if check else 'Ended'}: {', '.join(ended)}." if ended else "No session was running."
 
 
 def notify(view: dict, url: str) -> None:
