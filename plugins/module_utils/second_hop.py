@@ -312,6 +312,9 @@ class Multiplexer(object):
         self._connect = connect
         self._lock = threading.Lock()
         self._ends = {}
+        self._half = set()
+        # Not the one for writing: who delivers must never wait for who writes, or two full pipes would wait for each other.
+        self._half_lock = threading.Lock()
         self._next = 0
 
     def _send(self, number, kind, data=b""):
@@ -345,11 +348,15 @@ class Multiplexer(object):
                     break
                 self._send(number, _DATA, data)
             self._send(number, _END)
+            self._ended(number)
         except OSError:
-            try:
-                self._send(number, _CLOSE)
-            except OSError:
-                pass
+            self._send_close(number)
+
+    def _send_close(self, number):
+        try:
+            self._send(number, _CLOSE)
+        except OSError:
+            pass
 
     def run(self):
         """Deliver what comes from the other side, until it ends; then cut every connection."""
@@ -371,7 +378,7 @@ class Multiplexer(object):
             try:
                 connection = self._connect()
             except OSError:
-                self._send(number, _CLOSE)
+                _thread(self._send_close, number)
                 return
             connection.settimeout(None)
             self._ends[number] = connection
@@ -386,15 +393,27 @@ class Multiplexer(object):
             except OSError:
                 self._ends.pop(number, None)
                 _cut(connection)
-                self._send(number, _CLOSE)
+                _thread(self._send_close, number)
         elif kind == _END:
             try:
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
+            self._ended(number)
         else:
             self._ends.pop(number, None)
+            self._half.discard(number)
             _cut(connection)
+
+    def _ended(self, number):
+        """Count the end of one direction; a connection goes with its second."""
+        with self._half_lock:
+            first = number not in self._half
+            (self._half.add if first else self._half.discard)(number)
+        if not first:
+            connection = self._ends.pop(number, None)
+            if connection is not None:
+                connection.close()
 
 
 def _cut(connection):

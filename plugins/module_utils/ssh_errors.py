@@ -35,7 +35,7 @@ _PATTERNS = [
         r"|client_loop: send disconnect|Broken pipe|Connection to \S+ closed by remote host",
     ),
     ("no-command", r"jupyter_connect: (?:command )?not found|\.jupyter_connect: No such file|\.jupyter_connect: Permission denied"
-     r"|jupyter_connect.*(?:Unknown command|Command not found)"),
+     r"|Unknown command.*jupyter_connect|jupyter_connect: Command not found"),
     ("endpoint", r"open failed: connect failed"),
 ]
 _COMPILED = [(cause, re.compile(pattern)) for cause, pattern in _PATTERNS]

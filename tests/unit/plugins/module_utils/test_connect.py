@@ -1,0 +1,240 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connect tool: its directory, its launcher, the hops that need no second host."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import connect, connect_launcher, second_hop
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
+
+
+@pytest.mark.parametrize("trap", ["link", "file", "open"])
+def test_a_relay_directory_that_is_not_ours_alone_is_refused(tmp_path, trap):
+    path = tmp_path / "relay"
+    if trap == "link":
+        path.symlink_to(tmp_path)
+    elif trap == "file":
+        path.write_text("")
+    else:
+        path.mkdir()
+        path.chmod(0o755)
+    with pytest.raises(Failure):
+        connect.make_relay_dir(str(path))
+
+
+def test_a_relay_directory_is_made_private_whatever_the_umask(tmp_path):
+    old = os.umask(0)
+    try:
+        connect.make_relay_dir(str(tmp_path / "relay"))
+        connect.make_relay_dir(str(tmp_path / "relay"))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(os.stat(str(tmp_path / "relay")).st_mode) == 0o700
+
+
+# -- the launcher --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """Write a launcher whose program prints how it was called."""
+
+    def make(python=sys.executable, hint="ssh login"):
+        batch = tmp_path / "it's a dir; $(false)"
+        batch.mkdir(exist_ok=True)
+        program = batch / "program.pyz"
+        program.write_text("import sys; print(sys.argv[1:]); print(sys.stdin.read())")
+        path = tmp_path / "connect"
+        path.write_text(connect_launcher.render(python, str(program), str(batch), hint))
+        path.chmod(0o700)
+        return str(path), str(batch)
+
+    return make
+
+
+def run(*words, **more):
+    return subprocess.run(list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=30, **more)
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+def test_the_launcher_hands_on_arguments_and_standard_input(launcher, shell):
+    path, batch = launcher()
+    done = run(shell, path, "a b", "--x", input="sign of life")
+    assert done.stdout == "['connect', '--batch-dir', %r, 'a b', '--x']\nsign of life\n" % batch
+
+
+def test_the_launcher_finds_another_python_when_the_recorded_one_is_gone(launcher, tmp_path):
+    path, _batch = launcher(python="/gone/python3")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    done = run("/bin/sh", path, input="", env={"PATH": "%s:/usr/bin:/bin" % (tmp_path / "bin")})
+    assert "'connect'" in done.stdout
+
+
+def test_the_launcher_says_what_is_missing(launcher, tmp_path):
+    path, batch = launcher(python="/gone/python3")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "hostname").symlink_to(shutil.which("hostname"))
+    done = run("/bin/sh", path, input="", env={"PATH": str(tools)})
+    # A platform-python may be there on some systems; then it is rightly found.
+    if not os.path.exists("/usr/libexec/platform-python"):
+        assert done.returncode == 127 and "no Python 3.6 or newer" in done.stdout and "setup" in done.stdout
+    os.unlink(os.path.join(batch, "program.pyz"))
+    done = run("/bin/sh", path, input="")
+    assert done.returncode == 127 and "program.pyz is missing" in done.stdout
+
+
+def test_a_hint_stays_a_comment(launcher):
+    path, _batch = launcher(hint="ssh login\necho evil\r\necho worse")
+    assert "evil" not in run("/bin/sh", path, input="").stdout
+    with open(path) as stream:
+        assert "#     ssh login\n" in stream.read()
+
+
+# -- hops ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def echo(tmp_path):
+    """A server at a unix socket that sends back all it gets, after its client ended."""
+    path = str(tmp_path / "echo")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(8)
+
+    def answer(connection):
+        data = b""
+        while True:
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            data += piece
+        try:
+            connection.sendall(data)
+        except OSError:
+            # The test cut it.
+            pass
+        connection.close()
+
+    def serve():
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield {"kind": "socket", "path": path}
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def say(path, data):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(path)
+
+    def send():
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=send, daemon=True).start()
+    back = b""
+    while True:
+        piece = connection.recv(65536)
+        if not piece:
+            connection.close()
+            return back
+        back += piece
+
+
+def test_a_server_on_this_host_is_reached_through_a_private_socket(tmp_path, echo):
+    hop = second_hop.LocalHop(echo, str(tmp_path / "relay"))
+    hop.start()
+    assert stat.S_IMODE(os.stat(hop.path).st_mode) == 0o600
+    assert say(hop.path, b"x" * 1000000) == b"x" * 1000000
+    hop.stop()
+    assert not os.path.exists(hop.path)
+
+
+def test_a_connection_that_is_cut_ends_at_both_sides(tmp_path, echo):
+    hop = second_hop.LocalHop(echo, str(tmp_path / "relay"))
+    hop.start()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(hop.path)
+    connection.settimeout(10)
+    connection.sendall(b"half")
+    hop.stop()
+    try:
+        assert connection.recv(10) == b""
+    except ConnectionResetError:
+        # What was still on its way makes the end a reset.
+        pass
+    connection.close()
+
+
+@pytest.fixture
+def step(echo):
+    """Both ends of a step, with pipes in place of srun; returns how to connect."""
+    to_node, to_login = os.pipe(), os.pipe()
+
+    def reader(descriptor):
+        return lambda size: os.read(descriptor, size)
+
+    node = second_hop.Multiplexer(
+        reader(to_node[0]), second_hop._write_to(to_login[1]), lambda: second_hop.connect_endpoint(echo))
+    login = second_hop.Multiplexer(reader(to_login[0]), second_hop._write_to(to_node[1]))
+    threads = [threading.Thread(target=mux.run, daemon=True) for mux in (node, login)]
+    for thread in threads:
+        thread.start()
+    yield login
+    os.close(to_node[1])
+    threads[0].join(10)
+    os.close(to_login[1])
+    threads[1].join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_step_carries_many_connections_at_once(step, tmp_path):
+    listener = second_hop._listen(str(tmp_path / "relay"))
+    threading.Thread(target=second_hop.StepHop._accept, args=(listener, step), daemon=True).start()
+    sent = [os.urandom(300000 + number) for number in range(8)]
+    got = [None] * len(sent)
+
+    def talk(number):
+        got[number] = say(str(tmp_path / "relay"), sent[number])
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(len(sent))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    assert got == sent
+    assert not step._ends
+
+
+@pytest.mark.parametrize(("node", "endpoint"), [
+    ("-oProxyCommand=evil", {"kind": "socket", "path": "/s"}), ("n", {"kind": "socket", "path": "relative"}),
+    ("n", {"kind": "socket", "path": "/a:b"}), ("n", {"kind": "tls", "address": "-x", "port": 1}), ("n", {"kind": "tls", "port": 0}),
+])
+def test_an_odd_server_file_never_reaches_ssh(node, endpoint):
+    with pytest.raises(second_hop.HopError):
+        second_hop.SshHop(node, endpoint, "/tmp/x")
+
+
+def test_the_second_hop_never_asks_and_never_loosens_host_keys():
+    argv = second_hop.SshHop("node1", {"kind": "socket", "path": "/s"}, "/tmp/x").argv
+    assert "BatchMode=yes" in argv and argv[-2:] == ["node1", "cat"]
+    assert not any("HostKey" in word for word in argv)
