@@ -207,18 +207,33 @@ class KeptServer:
 
     def send(self, connection, code):
         """Ask the kernel behind a websocket to run code; returns the message id."""
+        return self.ask_kernel(connection, "execute_request", {
+            "code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True})
+
+    def ask_kernel(self, connection, kind, content):
+        """Send one message to the kernel's shell; returns its id."""
         number = uuid.uuid4().hex
         connection.send(json.dumps({
-            "header": {"msg_id": number, "username": "test", "session": uuid.uuid4().hex, "msg_type": "execute_request", "version": "5.2"},
-            "parent_header": {}, "metadata": {}, "channel": "shell", "buffers": [],
-            "content": {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
-                        "stop_on_error": True}}))
+            "header": {"msg_id": number, "username": "test", "session": uuid.uuid4().hex, "msg_type": kind, "version": "5.2"},
+            "parent_header": {}, "metadata": {}, "channel": "shell", "buffers": [], "content": content}))
         return number
+
+    def await_output_channel(self, connection):
+        """Old servers subscribe to a kernel's output without waiting for it: ask until something comes that way."""
+        connection.settimeout(1)
+        while True:
+            self.ask_kernel(connection, "kernel_info_request", {})
+            with contextlib.suppress(websocket.WebSocketTimeoutException):
+                while json.loads(connection.recv())["channel"] != "iopub":
+                    pass
+                connection.settimeout(60)
+                return
 
     def run(self, code, kernel=None):
         """Run code in a (new) kernel; returns what it printed."""
         kernel = kernel or self.json("POST", "/api/kernels", {})["id"]
         with self.channels(kernel) as connection:
+            self.await_output_channel(connection)
             number, printed = self.send(connection, code), []
             while True:
                 message = json.loads(connection.recv())
