@@ -36,9 +36,13 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SAY = "hpc.jupyter: "
+NOTE = "hpc.jupyter note: "
 PROBE = "hpc.jupyter-probe "
 PROBE_TIMEOUT = 90  # seconds; a cold parallel file system takes its time to give a Python
 REACH_TIMEOUT = 10  # seconds for a TCP connection from an engine to the controller
+# Exit statuses of an engine, or of what starts them, that never came to work: not started, no controller's file, controller out of
+# reach, no MPI between the engines.
+NOT_STARTED, NO_FILE, NO_WAY, NO_MPI = 3, 4, 5, 6
 FILE_TIMEOUT = 60  # seconds until the controller's connection file is visible on every node; NFS caches directories for up to 60
 
 # What belongs to one node, one process or one login, and would mislead an engine on another.
@@ -50,6 +54,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 class Problem(Exception):
     """The engines can't be had; the message says why and what to do."""
+
+    def _render_traceback_(self):
+        """What a notebook shows of it: where in ipyparallel it came up helps nobody."""
+        return ["%s: %s" % (type(self).__name__, self)]
 
 
 def settings():
@@ -308,6 +316,9 @@ def judge_probe(answers, count, label, output="", status=0):
     if broken:
         return ("mpi4py can't be used on %s: %s. Name the module of the MPI that mpi4py was built for in jupyter_modules."
                 % (broken[0]["host"], broken[0]["error"].rstrip(".")))
+    if len(answers) < count and re.search(r"not built with SLURM'?s PMI|PMI2?_Init|abort before MPI_INIT", output):
+        family = mpi_family(output)
+        return "the MPI of mpi4py%s does not understand how it was started by it (another PMI)." % (", %s," % family if family else "")
     if len(answers) < count or status:
         lines = [line for line in output.splitlines() if line.strip() and not line.startswith(PROBE)]
         return "%d of %d test processes answered (status %d): %s." % (len(answers), count, status, " / ".join(lines[-4:]).rstrip(".") or "no message")
@@ -324,8 +335,8 @@ def judge_probe(answers, count, label, output="", status=0):
 
 # --- python hpc_jupyter_engines.py ... -----------------------------------------------------------------------------
 
-def say(text):
-    sys.stdout.write(SAY + text + "\n")
+def say(text, kind=SAY):
+    sys.stdout.write(kind + text + "\n")
     sys.stdout.flush()
 
 
@@ -341,13 +352,13 @@ def start(arguments, rest):
         job = re.sub(r"[^A-Za-z0-9._-]", "_", os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID") or "none")
         starter, mpi, note = choose(chosen, hosts, arguments.n, files, os.path.join(arguments.profile_dir, "log", "start-%s.json" % job))
         if note:
-            say(note)
+            say(note, NOTE)
         words = ["engine", "--profile-dir", arguments.profile_dir, "--cluster-id", arguments.cluster_id, "--engines", str(arguments.n)]
         command = ["/bin/sh", files.script] + words + (["--mpi"] if mpi else []) + rest
         if starter is None:
             return _plain(command, arguments.n)
         write_nodefile(files.nodefile, hosts, mpi_family(starter.label))
-        say("%d engines by %s on %s" % (arguments.n, starter.label, ", ".join("%s (%d)" % pair for pair in per_host(hosts))))
+        say("%d engines by %s on %s" % (arguments.n, starter.label, ", ".join("%s (%d)" % pair for pair in per_host(hosts))), NOTE)
         child = _popen(starter.argv(arguments.n, hosts, files.nodefile) + command)
         told, tail = _copy(child)
         status = child.wait()
@@ -356,7 +367,7 @@ def start(arguments, rest):
         return status if status >= 0 else 128 - status
     except Problem as problem:
         say(str(problem))
-        return 3
+        return NOT_STARTED
     finally:
         files.remove()
 
@@ -440,7 +451,7 @@ def engine(arguments, rest):
     while not os.path.exists(path):
         if time.monotonic() > deadline:
             say("%s: the controller's file %s is not there: either the controller has ended, or this node does not share the home." % (here, path))
-            return 4
+            return NO_FILE
         time.sleep(0.5)
         try:
             os.listdir(os.path.dirname(path))  # makes NFS look again
@@ -454,17 +465,17 @@ def engine(arguments, rest):
         say("%s can't reach the controller at %s, port %d (%s). The controller must listen on an address that all nodes of the job reach, and no "
             "firewall may stand between them; c.IPController.location in the profile's ipcontroller_config.py names another address."
             % (here, host, port, error))
-        return 5
+        return NO_WAY
     if arguments.mpi:
         try:
             from mpi4py import MPI
         except Exception as error:  # as in probe
             say("%s: mpi4py can't be used: %s" % (here, " ".join(str(error).split())))
-            return 6
+            return NO_MPI
         if MPI.COMM_WORLD.Get_size() != arguments.engines:
             say("%s: this engine is in an MPI world of %d, not of %d: mpi4py was built for another MPI than the one that starts it."
                 % (here, MPI.COMM_WORLD.Get_size(), arguments.engines))
-            return 6
+            return NO_MPI
     sys.argv = ["ipengine", "--profile-dir", arguments.profile_dir, "--cluster-id", arguments.cluster_id] + (["--mpi"] if arguments.mpi else []) + rest
     sys.path[:] = [entry for entry in sys.path if entry != HERE]
     from ipyparallel.engine.app import main as become_engine
@@ -496,6 +507,7 @@ if __name__ == "__main__":
 
 import psutil  # noqa: E402  (ipyparallel needs it too)
 from ipyparallel.cluster import launcher  # noqa: E402
+from ipyparallel.cluster.cluster import Cluster  # noqa: E402
 from traitlets import Integer, Unicode  # noqa: E402
 
 
@@ -521,6 +533,15 @@ def start_command(engines):
     """The command that starts these engines within their allocation."""
     return [sys.executable, os.path.abspath(__file__), "start", "-n", str(engines.n), "--profile-dir", engines.profile_dir,
             "--cluster-id", engines.cluster_id] + engines.engine_args
+
+
+async def give_up(engines):
+    """Forget engines that never came to be, and end a controller that has no others: each failed start would leave one."""
+    cluster = engines.parent
+    if isinstance(cluster, Cluster):
+        cluster.engines.pop(engines.engine_set_id, None)
+        if not cluster.engines and cluster.controller is not None:
+            await cluster.stop_controller()
 
 
 class Local:
@@ -569,10 +590,14 @@ class AllocationEngines(Local, launcher.LocalProcessLauncher, launcher.EngineLau
 
     async def start(self, n):
         self.n = n
-        check_slots(n, slots())
-        if getattr(self.parent, "controller", None):
-            await self.parent.controller.get_connection_info()
-        return super().start()
+        try:
+            check_slots(n, slots())
+            if getattr(self.parent, "controller", None):
+                await self.parent.controller.get_connection_info()
+            return super().start()
+        except BaseException:
+            await give_up(self)
+            raise
 
     def signal(self, sig):
         self.stopping = self.stopping or sig in (signal.SIGTERM, signal.SIGKILL)
@@ -582,14 +607,17 @@ class AllocationEngines(Local, launcher.LocalProcessLauncher, launcher.EngineLau
         if not self.stopping:
             said = reasons(self.get_output())
             data = Ending(data or {}, reason=" ".join(said) or "the engines ended by themselves (status %s)" % (data or {}).get("exit_code"))
-        return super().notify_stop(data)
+        data = super().notify_stop(data)
+        if not self.stopping and (data or {}).get("exit_code") in (NOT_STARTED, NO_FILE, NO_WAY, NO_MPI):
+            self.loop.add_callback(give_up, self)
+        return data
 
     def _log_output(self, stop_data=None):
         if self.stopping:
             return
         self.log.warning("The engines have ended. %s", stop_data)
         lines = [line for line in self.get_output().splitlines() if not line.startswith(SAY)]
-        if (stop_data or {}).get("exit_code"):
+        if lines and (stop_data or {}).get("exit_code"):
             self.log.info("The last lines of their log:\n%s", "\n".join(lines[-15:]))
 
 
@@ -638,8 +666,15 @@ class JobEngines(launcher.BatchEngineSetLauncher):
         return schedulers.get(chosen["scheduler"], commands.run, commands=chosen["commands"],
                               directory=os.path.join(os.path.dirname(HERE), "local"))
 
-    def start(self, n):
+    async def start(self, n):
         self.n = n
+        try:
+            return self._submit(n)
+        except BaseException:
+            await give_up(self)
+            raise
+
+    def _submit(self, n):
         chosen = settings()
         scheduler = self._scheduler()
         from hpc_jupyter.schedulers import base
@@ -651,7 +686,8 @@ class JobEngines(launcher.BatchEngineSetLauncher):
             resources = self.resources(chosen, base)
             self.job_id = scheduler.submit(base.Submission("ipengine-" + (self.cluster_id or "default")[-8:], path, self.output_file, resources))
         except base.SchedulerError as error:
-            raise launcher.LauncherError("The engines' job was not submitted. %s: %s" % (chosen["scheduler"], error)) from None
+            raise Problem("The job for %d engines was not submitted. %s (The number of engines is n; what else the job asks for is in the "
+                          "variables jupyter_parallel_... of setup, or in JobEngines of the notebook's config.)" % (n, error)) from None
         self.log.info("Job %s for %d engines (%d node%s with %d cores each)", self.job_id, n, resources.nodes, "" if resources.nodes == 1 else "s",
                       resources.cores)
         self.notify_start(self.job_id)
