@@ -30,9 +30,11 @@ demo-stop: ## End what `make demo` started
 	@tests/demo/stop
 
 test: venv ## All tests; prints the minutes of each part
+	@tools/prepare tests
 	@$(BIN)/python tests/run
 
 test-long: venv ## All tests and the slow ones
+	@tools/prepare tests
 	@$(BIN)/python tests/run --long
 
 unit: collection ## Unit tests

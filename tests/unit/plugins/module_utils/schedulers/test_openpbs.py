@@ -83,12 +83,14 @@ def test_a_running_job_in_full(monkeypatch):
         ends=1795398897 + 3600, walltime=3600, cores_total=1)
 
 
-@pytest.mark.parametrize("recording", RECORDINGS)
-@pytest.mark.parametrize("name", ["name-nan-qstat", "name-plus-qstat", "name-dot-qstat", "name-exp-qstat", "name-digits_only-qstat",
-                                  "name-quote-qstat", "name-backslash-qstat", "name-true-qstat", "name-null-qstat"])
+# The two versions refuse different ones of them.
+ODD_NAMES = [(recording, "name-%s-qstat" % name) for recording in RECORDINGS
+             for name in ("nan", "plus", "dot", "exp", "digits_only", "quote", "backslash", "true", "null")
+             if replay.load(recording).get("name-%s-qstat" % name, {"stdout": ""})["stdout"].strip()]
+
+
+@pytest.mark.parametrize("recording, name", ODD_NAMES)
 def test_every_name_that_qsub_takes_is_read_though_the_json_is_not_valid(recording, name):
-    if name not in replay.load(recording) or not replay.load(recording)[name]["stdout"].strip():
-        pytest.skip("refused by this version")
     assert look(recording, name).state == base.HELD
 
 
