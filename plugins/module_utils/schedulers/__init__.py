@@ -42,14 +42,16 @@ def detect(run, wanted="auto", modules=()):
     if wanted != "auto" and wanted not in NAMES:
         get(wanted, run)
     finder = _locate.Finder(run, modules)
-    tried = []
-    for cls in _CLASSES:
-        # A notebook on a cluster's login node by mistake is against the rules of most sites: local is never guessed.
-        if wanted != cls.name and (wanted != "auto" or cls is local.Local):
-            continue
-        found = cls.detect(finder)
-        if found.commands is not None:
-            return cls.name, found.commands, found.evidence
-        tried.append(found.evidence)
+    tried = {}
+    for finder.source in finder.SOURCES:
+        for cls in _CLASSES:
+            # A notebook on a cluster's login node by mistake is against the rules of most sites: local is never guessed.
+            if wanted != cls.name and (wanted != "auto" or cls is local.Local):
+                continue
+            found = cls.detect(finder)
+            if found.commands is not None:
+                return cls.name, found.commands, found.evidence
+            if cls.name not in tried or not found.evidence.startswith(cls.name + ": no "):
+                tried[cls.name] = found.evidence
     raise base.NotFound("No scheduler was found (%s). Looked in %s. Set jupyter_modules where a module brings its commands, "
-                        "use a login node, or set 'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried), finder.places()))
+                        "use a login node, or set 'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried.values()), finder.places()))

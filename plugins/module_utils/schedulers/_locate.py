@@ -30,18 +30,21 @@ class Finder:
     :param modules: list of str, environment modules that may bring the commands.
     """
 
+    #: Where to look, one after the other: what is on PATH may be a package that nobody configured.
+    SOURCES = ("here", "login")
+
     def __init__(self, run, modules=()):
         self.run = run
+        self.source = "here"
         self.modules = list(modules or ())
         self._login = None
 
     def find(self, name):
         """Return the absolute path of a command, or None."""
-        for directories in (self._direct, self._login_path):
-            for directory in directories():
-                path = os.path.join(directory, name)
-                if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
-                    return path
+        for directory in self._directories():
+            path = os.path.join(directory, name)
+            if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
         return None
 
     def find_all(self, names):
@@ -70,8 +73,9 @@ class Finder:
         return "PATH, %s and the PATH of a login shell%s" % (
             ", ".join(self._pbs_directories() + list(_USUAL)), " with the modules " + ", ".join(self.modules) if self.modules else "")
 
-    def _direct(self):
-        return os.environ.get("PATH", "").split(os.pathsep) + self._pbs_directories() + list(_USUAL)
+    def _directories(self):
+        directories = self._login_path() if self.source == "login" else os.environ.get("PATH", "").split(os.pathsep)
+        return directories + self._pbs_directories() + list(_USUAL)
 
     def _pbs_directories(self):
         directories = [os.environ.get("PBS_EXEC")]
@@ -100,7 +104,7 @@ class Finder:
         # The inner sh makes it the same words in every shell, csh and fish included.
         mark = "environment-%s" % uuid.uuid4().hex
         shell = _shell()
-        script = "sh -c 'echo; echo %s; env; echo %s'" % (mark, mark)
+        script = "/bin/sh -c 'echo; echo %s; /usr/bin/env; echo %s'" % (mark, mark)
         if self.modules:
             script = "module load %s; %s" % (" ".join(shlex.quote(name) for name in self.modules), script)
         between = re.compile(r"^%s$(.*)^%s$" % (mark, mark), re.MULTILINE | re.DOTALL)

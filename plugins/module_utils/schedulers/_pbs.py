@@ -7,7 +7,7 @@ import re
 
 from . import base
 
-JOB_ID = re.compile(r"\d{1,15}(\.[A-Za-z0-9._-]+)?$")
+JOB_ID = re.compile(r"\d{1,15}(\.[A-Za-z0-9._-]+)?\Z")
 #: Dates as qstat -f prints them.
 DATE = "%a %b %d %H:%M:%S %Y"
 _UNKNOWN_ID = re.compile(r"(?:unknown job id(?: error)?|nonexistent job id:?)\s+(\S+)", re.IGNORECASE)
@@ -190,7 +190,7 @@ def hosts(exec_host):
     names = []
     for part in (exec_host or "").split("+"):
         name = part.partition("/")[0].strip()
-        if re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*$", name) and name not in names:
+        if re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z", name) and name not in names:
             names.append(name)
     return names
 

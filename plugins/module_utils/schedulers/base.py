@@ -70,8 +70,17 @@ class Refused(SchedulerError):
         return self.message + ("\n" + self.advice if self.advice else "")
 
 
+# What clients say when they found nobody to talk to; after a time-out or a broken connection nobody knows.
+_NEVER_CONNECTED = re.compile(r"connect failure|connection refused|(cannot|could not) connect to (default )?server", re.IGNORECASE)
+
+
 class Unreachable(SchedulerError):
     """The scheduler did not answer, so nothing is known."""
+
+    @property
+    def untouched(self):
+        """Whether the request certainly never got there."""
+        return _NEVER_CONNECTED.search(str(self)) is not None
 
 
 class NotFound(SchedulerError):
@@ -421,9 +430,9 @@ def parse_walltime(value):
 def duration(text):
     """Seconds of a length of time as a person or a scheduler writes it, or None."""
     text = text.strip().lower()
-    if re.match(r"\d{1,12}(\.0*)?$", text):
+    if re.match(r"\d{1,12}(\.0*)?\Z", text):
         return int(text.split(".")[0])
-    match = re.match(r"(?:(\d{1,6})-)?(\d{1,9}(?::\d{1,9}){0,3})$", text)
+    match = re.match(r"(?:(\d{1,6})-)?(\d{1,9}(?::\d{1,9}){0,3})\Z", text)
     if match:
         parts = [int(part) for part in match.group(2).split(":")]
         days = int(match.group(1) or 0)
@@ -436,7 +445,7 @@ def duration(text):
         for part, factor in zip(reversed(parts), (1, 60, 3600, 86400)):
             seconds += part * factor
         return days * 86400 + seconds
-    if re.match(r"(\d{1,9}\s*[dhms]\s*)+$", text):
+    if re.match(r"(\d{1,9}\s*[dhms]\s*)+\Z", text):
         return sum(int(number) * _UNITS_OF_TIME[unit] for number, unit in re.findall(r"(\d+)\s*([dhms])", text))
     return None
 
@@ -462,7 +471,7 @@ def epoch(text, form):
 def whole(text):
     """int of a decimal number, or None."""
     text = (text or "").strip()
-    return int(text) if re.match(r"-?\d{1,18}$", text) else None
+    return int(text) if re.match(r"-?\d{1,18}\Z", text) else None
 
 
 def expand_hostlist(text):
@@ -489,13 +498,13 @@ def _outside_brackets(text):
 
 
 def _expand(item, limit):
-    match = re.match(r"([^\[\]]*)\[([0-9,-]+)\](.*)$", item)
+    match = re.match(r"([^\[\]]*)\[([0-9,-]+)\](.*)\Z", item)
     if not match:
-        return [item] if limit > 0 and re.match(r"[A-Za-z0-9._-]+$", item) else []
+        return [item] if limit > 0 and re.match(r"[A-Za-z0-9._-]+\Z", item) else []
     head, ranges, tail = match.groups()
     hosts = []
     for part in ranges.split(","):
-        bounds = re.match(r"(\d{1,9})(?:-(\d{1,9}))?$", part)
+        bounds = re.match(r"(\d{1,9})(?:-(\d{1,9}))?\Z", part)
         if not bounds:
             continue
         first, last = bounds.group(1), bounds.group(2) or bounds.group(1)
@@ -515,7 +524,7 @@ def _count(request, name, default, least):
     if value is None or value == "":
         return default
     text = str(value).strip()
-    if isinstance(value, bool) or not re.match(r"\d{1,9}$", text) or int(text) < least:
+    if isinstance(value, bool) or not re.match(r"\d{1,9}\Z", text) or int(text) < least:
         raise BadRequest("jupyter_%s: %s is not a whole number of at least %d" % (name, _quoted(value), least))
     return int(text)
 
@@ -525,8 +534,8 @@ def _word(request, name):
     if value is None or str(value).strip() == "":
         return None
     text = str(value).strip()
-    if not re.match(r"[A-Za-z0-9_.+@:,/-]+$", text) or text.startswith("-"):
-        raise BadRequest("jupyter_%s: %s cannot be the name of a %s" % (name, _quoted(value), name))
+    if not re.match(r"[A-Za-z0-9_.+@:,/-]+\Z", text) or text.startswith("-"):
+        raise BadRequest("jupyter_%s: %s is no name of %s %s" % (name, _quoted(value), "an" if name[0] in "aeiou" else "a", name))
     return text
 
 

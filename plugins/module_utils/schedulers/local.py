@@ -32,7 +32,7 @@ GRACE = 10
 _FOLLOW_INTERVAL = 1
 # State files of finished jobs are kept this long.
 _KEEP = 14 * 86400
-_ID = re.compile(r"local-([A-Za-z0-9._-]+)-(\d+)-(\d+)$")
+_ID = re.compile(r"local-([A-Za-z0-9._-]+)-(\d+)-(\d+)\Z")
 _VERSION = 1
 
 

@@ -138,7 +138,7 @@ class Slurm(base.Scheduler):
             return base.Detected(None, "slurm: no " + ", ".join(missing))
         done, settings = finder.ask([commands["sbatch"], "--version"], _is_version)
         if not _is_version(done):
-            return base.Detected(None, "slurm: %s --version: %s" % (commands["sbatch"], base.complaint(done)))
+            return base.Detected(None, "slurm: %s --version: %s" % (commands["sbatch"], base.complaint(done)[:200]))
         return base.found(commands, settings, "%s says '%s'" % (commands["sbatch"], base.words(done.out)))
 
     def submit(self, submission):
@@ -159,7 +159,7 @@ class Slurm(base.Scheduler):
                         timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
         # The id is the last line: a site's submit plugin may greet before it. CLUSTER follows on a federation.
         job_id = (done.out.split() or [""])[-1].split(";")[0]
-        if done.rc == 0 and re.match(r"\d+$", job_id):
+        if done.rc == 0 and re.match(r"\d+\Z", job_id):
             return job_id
         raise _refusal(done, "sbatch")
 
@@ -185,12 +185,12 @@ class Slurm(base.Scheduler):
         words, lines = self._arguments(resources), []
         while words:
             word = words.pop(0)
-            lines.append(word + " " + words.pop(0) if re.match(r"-[a-zA-Z]$", word) else word)
+            lines.append(word + " " + words.pop(0) if re.match(r"-[a-zA-Z]\Z", word) else word)
         return lines
 
     def look(self, ids):
         ids = list(ids)
-        asked = [job_id for job_id in ids if re.match(r"\d+$", job_id)]
+        asked = [job_id for job_id in ids if re.match(r"\d+\Z", job_id)]
         jobs = dict((job_id, base.unknown(job_id, "'%s' is no Slurm job id" % job_id)) for job_id in ids if job_id not in asked)
         if not asked:
             return jobs
@@ -250,7 +250,7 @@ class Slurm(base.Scheduler):
     def _query(self, name, *arguments):
         # A user's own SQUEUE_PARTITION or SLURM_TIME_FORMAT would change what is listed, and how.
         changes = dict((variable, None) for variable in os.environ
-                       if re.match(r"(SQUEUE|SCONTROL|SACCT)_|SLURM_TIME_FORMAT$|SLURM_BITSTR_LEN$", variable))
+                       if re.match(r"(SQUEUE|SCONTROL|SACCT)_|SLURM_TIME_FORMAT$|SLURM_BITSTR_LEN\Z", variable))
         return self.run(self.command(name, *arguments), timeout=base.QUERY_TIMEOUT, env=changes)
 
 
@@ -270,7 +270,7 @@ def parse_squeue(text):
     jobs = []
     for line in text.splitlines():
         values = line.split("|")
-        if len(values) != len(_FIELDS) or not re.match(r"\d+$", values[0].strip()):
+        if len(values) != len(_FIELDS) or not re.match(r"\d+\Z", values[0].strip()):
             continue
         fields = dict(zip(_FIELDS, (value.strip() for value in values)))
         jobs.append(_job(
@@ -367,7 +367,7 @@ def _reason(state, state_word, reason_word):
 
 def _exit_code(text):
     """``7:0`` is 7; ``0:15``, ended by signal 15, is 143 as in a shell."""
-    match = re.match(r"(\d{1,9}):(\d{1,9})$", text or "")
+    match = re.match(r"(\d{1,9}):(\d{1,9})\Z", text or "")
     if not match:
         return None
     code, number = int(match.group(1)), int(match.group(2))

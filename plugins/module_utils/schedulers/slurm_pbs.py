@@ -61,7 +61,7 @@ class SlurmPBS(_pbs.Dialect):
 
     def look(self, ids):
         ids = list(ids)
-        asked = [job_id for job_id in ids if re.match(r"\d{1,15}$", job_id)]
+        asked = [job_id for job_id in ids if re.match(r"\d{1,15}\Z", job_id)]
         jobs = dict((job_id, base.unknown(job_id, "'%s' is no Slurm job id" % job_id)) for job_id in ids if job_id not in asked)
         if not asked:
             return jobs
@@ -87,7 +87,7 @@ class SlurmPBS(_pbs.Dialect):
         for line in done.out.splitlines():
             words = line.split()
             # The state is the last but one column; finished jobs are listed for some minutes.
-            if len(words) > 3 and re.match(r"\d{1,15}$", words[0]) and words[-2] != "C":
+            if len(words) > 3 and re.match(r"\d{1,15}\Z", words[0]) and words[-2] != "C":
                 ids.append(words[0])
         return ids
 
@@ -113,11 +113,11 @@ def parse(text):
     """{id: Job} of ``qstat -f``: ``Job Id:`` and indented ``key = value`` lines."""
     found, fields = {}, None
     for line in text.splitlines():
-        match = re.match(r"Job Id:\s*(\d{1,15})\s*$", line)
+        match = re.match(r"Job Id:\s*(\d{1,15})\s*\Z", line)
         if match:
             fields = found.setdefault(match.group(1), {})
             continue
-        match = re.match(r"\s+([A-Za-z_.]+) = (.*)$", line)
+        match = re.match(r"\s+([A-Za-z_.]+) = (.*)\Z", line)
         if match and fields is not None:
             fields.setdefault(match.group(1), match.group(2).strip())
     return dict((job_id, _job(job_id, fields)) for job_id, fields in found.items() if "job_state" in fields)
