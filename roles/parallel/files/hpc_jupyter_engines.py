@@ -403,8 +403,8 @@ def _plain(command, count):
 
 _MEANINGS = (
     (r"node failure on (\S+)", "The node %s failed, and the engines with it."),
-    (r"lost communication with a remote daemon[\s\S]*?remote host:\s*(\S+)", "The node %s can't be reached any more, and the engines ended with it."),
-    (r"(?:lost|unreachable)[^\n]*?\b(node\S*)", "The node %s can't be reached any more, and the engines ended with it."),
+    (r"lost communication with a remote daemon[\s\S]*?remote daemon:[^\n]* on node (\S+)",
+     "The node %s can't be reached any more, and the engines ended with it."),
     (r"not enough slots", "There are more engines than slots in this job."),
     (r"(?:oom|out of memory)[- ]?kill|killed by.*memory", "An engine used more memory than the job has; ask for more with jupyter_memory."),
     (r"invalid job id|job/step already completing|has expired|time limit", "The job of the session is over."),
