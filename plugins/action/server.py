@@ -15,6 +15,7 @@ from ansible.errors import (
     AnsiblePromptInterrupt,
     AnsiblePromptNoninteractive,
 )
+from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate as certificates
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import password as passwords
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
@@ -53,6 +54,14 @@ class ActionModule(ProgramAction):
     def run(self, tmp=None, task_vars=None):
         """Run the task; its result is described in the module's RETURN."""
         super().run(tmp, task_vars)
+        for name in ("password", "password_hash"):
+            value = self._task.args.get(name)
+            if isinstance(value, (bool, dict, list)):
+                # Ansible would take its spelling in Python for the password.
+                return {"failed": True, "cause": "password", "msg": f"jupyter_{name} is no text. Put it in quotes. Nothing was changed."}
+            if value is not None:
+                # ansible-core before 2.19 has a type of its own for an encrypted string, and refuses to validate that.
+                self._task.args[name] = to_text(value, nonstring="simplerepr")
         _checked, arguments = self.validate_argument_spec(
             argument_spec=specification("server", secret=("password", "password_hash")),
             mutually_exclusive=[("password", "password_hash")],
