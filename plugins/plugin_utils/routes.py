@@ -6,6 +6,7 @@
 Interface:
     Target.from_answer(answer)                          what a session's answer says of its server
     plan(route, connection, target, local_port, laptop) the argv of the laptop's ssh ([] for route none)
+    plan_start(connection, session, relay_dir, ...)     the relay command that starts the session if need be
     url(route, target, local_port)                      what the browser opens
     endpoint_for(route)                                 which endpoint and listen address a route can reach
     choose(...)                                         `auto`: the first route, in order of preference, that works
@@ -189,6 +190,21 @@ def plan(route: str, connection: Connection, target: Target, local_port: int, la
             )
         return []
     raise RouteError(f"{route!r} is no route; there are {', '.join(ROUTES)}.")
+
+
+def plan_start(
+    connection: Connection, session: str, relay_dir: str, local_port: int, laptop: str = "manual", connect: str = CONNECT_COMMAND
+) -> list[str]:
+    """Return the relay command that also starts a session that is not running: no Ansible, one authentication.
+
+    :param relay_dir: a directory that nobody else can guess, on the login node's own disk.
+    :raises RouteError: when the socket's path would be too long or hold what a shell could misread.
+    """
+    path = _socket(f"{relay_dir}/{session}-{laptop}.sock")
+    if not _SAFE_NAME.match(session) or not _SAFE_PATH.match(path):
+        raise RouteError(f"{path!r} is no path for a relay's socket.")
+    argv = connection.arguments(*_QUIET, *_ALIVE, "-L", f"127.0.0.1:{local_port}:{path}")
+    return [*argv, connect, session, "--start", "--socket", path]
 
 
 def _bracketed(host: str) -> str:

@@ -24,7 +24,7 @@ import urllib.request
 import pytest
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import connect_launcher
-from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes, tunnel
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes, tunnel
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import program_sources
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection, as_posix
 
@@ -387,6 +387,27 @@ def test_where_nodes_take_no_ssh_a_step_of_the_job_carries_it(site, fake, termin
     until(lambda: not site.processes("second_hop", "node2"), "no step left on the node")
 
 
+def test_the_command_alone_starts_a_session(site, fake, terminal):
+    site.put(site.directory + "/config/jupyter_server_config.json", json.dumps({"PasswordIdentityProvider": {"hashed_password": "x"}}))
+    script = f"#!/bin/sh\nJUPYTER_SESSION=default\nexec python3 {site.directory}/fake_server.py {site.batch}/sessions/$JUPYTER_SESSION\n"
+    for name in ("jupyter.slurm", "keeper.py"):
+        site.put(f"{site.batch}/{name}", script, "700")
+    site.facts(job={"config_dir": site.directory + "/config"}, resources={"memory": "100M", "cores": 1, "walltime": "10:00"})
+    port = free_port()
+    try:
+        argv = routes.plan_start(site.connection, fake.name, fake.relay_dir, port, "abcdef01", site.launcher)
+        shell = terminal(argv)
+        shell.until("connected to node")
+        assert get(port).startswith("node")
+        again = terminal([*argv[:argv.index("-L") + 1], argv[argv.index("-L") + 1].replace(str(port), str(free_port())), *argv[argv.index("-L") + 2:]])
+        again.until("connected to node")
+    finally:
+        site.facts()
+    jobs = site.ssh(f"squeue -h -o %i -n jupyter-{fake.name}").split()
+    fake.job = jobs[0]
+    assert len(jobs) == 1
+
+
 # -- the other routes ----------------------------------------------------------------------
 
 
@@ -566,3 +587,53 @@ def test_a_kept_jump_follows_the_session_to_its_next_node(site, fake, held):
             return False
 
     until(moved, lambda: f"node2: {pathlib.Path(held.state.keeper_log(held.key)).read_text()}", patience=60)
+
+
+# -- auto ----------------------------------------------------------------------------------
+
+
+def program_for(site, fake):
+    """Call a verb of the installed program, as the action does."""
+
+    def call(verb, **more):
+        request = json.dumps(dict(more, verb=verb, batch_dir=site.batch, session=fake.name))
+        code = f"import sys; sys.path.insert(0, {site.batch + '/program.pyz'!r}); from hpc_jupyter import program; program.main(sys.argv[1], 'ANSWER:')"
+        answer = site.ssh(f"python3 -c {shlex.quote(code)} {shlex.quote(request)}")
+        return json.loads(answer.rpartition("ANSWER:")[2])
+
+    return call
+
+
+def test_auto_finds_the_relay_in_seconds_and_remembers_it(site, fake, state):
+    fake.submit()
+    begun = time.monotonic()
+    choice = route_choice.choose(program_for(site, fake), site.connection, fake.target(), state)
+    assert time.monotonic() - begun < 8
+    assert choice.route == "relay" and not choice.remembered
+    assert choice.routes["relay"].works and choice.routes["jump"].works, choice
+
+    def never(verb):
+        raise AssertionError("asked again")
+
+    again = route_choice.choose(never, site.connection, fake.target(), state)
+    assert again.route == "relay" and again.remembered
+
+
+def test_auto_takes_the_step_where_login_has_no_key_for_the_nodes(site, fake, state):
+    fake.submit()
+    site.ssh("printf 'Host node*\\n  IdentityFile /dev/null\\n  IdentitiesOnly yes\\n' >~/.ssh/config")
+    try:
+        choice = route_choice.choose(program_for(site, fake), site.connection, fake.target(), state)
+    finally:
+        site.ssh("rm ~/.ssh/config")
+    assert (choice.route, choice.routes["relay"].how) == ("relay", "step"), choice
+
+
+def test_where_nothing_is_permitted_each_reason_is_told(site, fake, state):
+    fake.submit()
+    nowhere = Connection.from_arguments("login", "dave", None, f"-F {site.ssh_config} -o IdentityFile=/dev/null -o IdentitiesOnly=yes")
+    stranger = dataclasses.replace(nowhere, options=(*nowhere.options, ("o", "PubkeyAuthentication=no")))
+    begun = time.monotonic()
+    with pytest.raises(route_choice.NoRoute, match="relay: .*jump: .*Permission denied"):
+        route_choice.choose(program_for(site, fake), stranger, fake.target(), state)
+    assert time.monotonic() - begun < 12
