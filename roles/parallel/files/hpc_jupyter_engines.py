@@ -362,8 +362,10 @@ def start(arguments, rest):
         child = _popen(starter.argv(arguments.n, hosts, files.nodefile) + command)
         told, tail = _copy(child)
         status = child.wait()
-        if status and not told:
-            say(explain(tail, starter.label, status))
+        # A failed node may end srun with status 0.
+        why = None if told else explain(tail, starter.label, status)
+        if why:
+            say(why)
         return status if status >= 0 else 128 - status
     except Problem as problem:
         say(str(problem))
@@ -412,12 +414,14 @@ _MEANINGS = (
 
 
 def explain(tail, label, status):
-    """In words, why the starter ended with that status."""
+    """In words, why the starter ended with that status, or None where nothing went wrong."""
     text = "\n".join(tail)
     for pattern, meaning in _MEANINGS:
         match = re.search(pattern, text, re.IGNORECASE)
         if match:
             return meaning % match.groups() if match.groups() else meaning
+    if not status:
+        return None
     last = [line.strip() for line in tail if line.strip(" -\t")][-3:]
     return "%s ended with status %d: %s" % (label, status, " / ".join(last) or "no message")
 

@@ -197,6 +197,11 @@ def test_how_a_starter_ended_is_explained(engines, tail, words):
     assert words in engines.explain(tail, "mpiexec", 9)
 
 
+def test_a_node_that_fails_is_told_whatever_the_status_and_a_clean_end_needs_no_reason(engines):
+    assert "node2 failed" in engines.explain(["srun: error: Node failure on node2"], "srun", 0)
+    assert engines.explain(["engines said goodbye"], "srun", 0) is None
+
+
 def test_neither_srun_nor_mpiexec(engines, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(engines.Problem, match="MPI is missing: neither srun nor mpiexec is on the PATH"):
