@@ -9,10 +9,12 @@ runs on login nodes whose Python is too old for Ansible's module wrapper.
 
 from __future__ import annotations
 
+import ast
 import base64
 import functools
 import json
 import pathlib
+import re
 import secrets
 import shlex
 import zlib
@@ -20,7 +22,9 @@ import zlib
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
 
 PACKAGE = "hpc_jupyter"
 SOURCES = pathlib.Path(__file__).resolve().parent.parent / "module_utils"
@@ -66,18 +70,52 @@ def program_sources() -> dict[str, str]:
     sources = {"__init__.py": ""}
     for path in sorted(SOURCES.rglob("*.py")):
         sources[path.relative_to(SOURCES).as_posix()] = path.read_text(encoding="utf-8")
-    sources.setdefault("schedulers/__init__.py", "")
     return sources
+
+
+@functools.lru_cache(maxsize=None)
+def sources_for(verb: str) -> dict[str, str]:
+    """Return the part of the program that one verb imports: a third of it, and so a third of the bytes on a slow line.
+
+    The verb ``batch`` gets all of it, for that is what it installs.
+    """
+    every = program_sources()
+    if verb == "batch":
+        return every
+    wanted = ["program.py", f"{VERBS[verb][0]}.py"]
+    chosen = {"__init__.py": ""}
+    while wanted:
+        path = wanted.pop()
+        if path not in chosen:
+            chosen[path] = every[path]
+            wanted += _imports(path, every)
+    return chosen
+
+
+# `from . import a, b`, `from .a import x` and `from ..a.b import (x,\n y)`: all that the program has of its own.
+_IMPORT = re.compile(r"^[ \t]*from (\.+)([\w.]*) import (?:\(([^)]*)\)|([^\n#]*))", re.M)
+
+
+def _imports(path: str, every: dict[str, str]) -> list[str]:
+    """Return the files that one source file imports from the program itself."""
+    found = []
+    for dots, module, several, line in _IMPORT.findall(every[path]):
+        package = pathlib.PurePosixPath(path).parents[len(dots) - 1]
+        base = package.joinpath(*filter(None, module.split(".")))
+        names = [name.split()[0] for name in (several or line).split(",") if name.strip()]
+        for stem in (base, *(base / name for name in names)):
+            found += [name for name in (f"{stem}.py", str(stem / "__init__.py")) if name in every]
+    return found
 
 
 def payload(request: dict, marker: str) -> bytes:
     """Return the Python source that carries the program and one request."""
-    data = json.dumps({"sources": program_sources(), "request": json.dumps(request)})
+    data = json.dumps({"sources": sources_for(request["verb"]), "request": json.dumps(request)})
     return _BOOTSTRAP.format(
         marker=marker,
         oldest=OLDEST_PYTHON,
         package=PACKAGE,
-        data=base64.b64encode(zlib.compress(data.encode("utf-8"), 9)),
+        data=base64.b64encode(zlib.compress(data.encode("utf-8"), 6)),
     ).encode("ascii")
 
 
@@ -203,14 +241,20 @@ class ProgramFailed(AnsibleError):
         self.answer = answer
 
 
+# What ssh says when it never got as far as running anything.
+_NEVER_IN = re.compile(
+    r"connection refused|could not resolve|no route to host|network is unreachable|connection timed out|permission denied"
+    r"|host key verification failed|too many authentication failures|no matching |kex_exchange|banner exchange", re.I)
+
+
 def reach_failure(error: AnsibleConnectionFailure, host: str) -> dict:
-    """Turn a failed connection into a result that says what to type next."""
-    return {
-        "failed": True,
-        "unreachable": True,
-        "cause": "unreachable",
-        "msg": f"{printable(str(error))} Nothing was changed on {host}.",
-    }
+    """Turn a failed connection into a result that says what was left in which state and what to type next."""
+    said = sentence(error)
+    if _NEVER_IN.search(said):
+        left = f"Nothing was changed on {host}. Make a plain ssh to it work, then run this again."
+    else:
+        left = f"The connection to {host} broke, and how far this step had come is not known. Run it again: nothing is done twice."
+    return {"failed": True, "unreachable": True, "cause": "unreachable", "msg": f"{said} {left}"}
 
 
 def _after_marker(text: str, marker: str) -> str | None:

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The payload: each verb's part of the program is complete, and an answer can't be forged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import remote
+
+MARKER = "hpc.jupyter:0123456789abcdef:"
+
+
+def run(verb: str, python: str = "python3", **request: object) -> dict:
+    payload = remote.payload(dict(request, verb=verb), MARKER)
+    done = subprocess.run([python, "-I", "-"], input=payload, capture_output=True, check=False)
+    lines = [line for line in done.stdout.decode().splitlines() if line.startswith(MARKER)]
+    assert len(lines) == 1, done
+    return json.loads(lines[0][len(MARKER):])
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_verb_has_all_that_it_imports(verb, tmp_path):
+    every, chosen = remote.program_sources(), remote.sources_for(verb)
+    assert f"{VERBS[verb][0]}.py" in chosen
+    # An import that the closure missed would only show when its branch is taken: import every chosen file alone.
+    for name, text in chosen.items():
+        path = tmp_path / "hpc_jupyter" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    modules = [name[:-3].replace("/", ".").removesuffix(".__init__") for name in chosen if name != "__init__.py"]
+    script = "import importlib\n" + "".join(f"importlib.import_module('hpc_jupyter.{module}')\n" for module in modules)
+    subprocess.run(["python3", "-c", script], cwd=tmp_path, check=True)
+    assert set(chosen) <= set(every)
+
+
+def test_a_launch_carries_no_job_side_and_no_setup():
+    assert not {"keeper.py", "server_config.py", "connect.py"} & set(remote.sources_for("launch"))
+
+
+def test_an_answer_comes_back_from_a_real_python():
+    answer = run("look", batch_dir="/nonexistent", session="x/../y")
+    assert answer["failed"] and answer["cause"] == "bad-name"
+
+
+def test_an_old_python_says_so_instead_of_breaking(monkeypatch):
+    monkeypatch.setattr(remote, "OLDEST_PYTHON", (4, 0))
+    assert "old_python" in run("look")
