@@ -116,7 +116,7 @@ def ask(address, session_id, base_url="/", tls=False, fingerprint=None, cafile=N
     if not re.match(r"HTTP/1\.[01] \d{3}", first):
         return Answer("other", "what answers speaks no HTTP (%s)" % first)
     for line in head.split("\r\n")[1:]:
-        name, _, value = line.partition(":")
+        name, _colon, value = line.partition(":")
         if name.strip().lower() == IDENTITY_HEADER.lower():
             if value.strip() == session_id:
                 return Answer("ours", first)

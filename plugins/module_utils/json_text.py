@@ -42,8 +42,7 @@ def leaves(value, path=()):
     """Yield (path, value) of everything in nested dicts that is no dict with content."""
     for key, inner in value.items():
         if isinstance(inner, dict) and inner:
-            for leaf in leaves(inner, path + (key,)):
-                yield leaf
+            yield from leaves(inner, path + (key,))
         else:
             yield path + (key,), inner
 

@@ -91,8 +91,8 @@ DEFAULTS = {
 }
 
 # Programs that wait in a terminal for somebody to type: they are no work, however long they have been open.
-WAITING_PROGRAMS = frozenset("""bash sh dash zsh fish ksh csh tcsh vi vim vim.basic vim.tiny nvim view nano pico emacs emacs-nox joe mcedit mc less more most man
-    pager top htop atop watch tmux screen ssh-agent""".split())
+WAITING_PROGRAMS = frozenset("""bash sh dash zsh fish ksh csh tcsh vi vim vim.basic vim.tiny nvim view nano pico emacs emacs-nox joe mcedit mc less more most
+    man pager top htop atop watch tmux screen ssh-agent""".split())
 # Of one core: what the processes of a session use together while they only sit there (heartbeats, polling) stays far below.
 WORKING_SHARE = 0.1
 
@@ -842,7 +842,7 @@ def extra_settings(settings, flavour):
         if isinstance(value, dict) and "." not in name:
             sections.setdefault(name, {}).update(value)
         else:
-            section, _, trait = name.rpartition(".")
+            section, _dot, trait = name.rpartition(".")
             sections.setdefault(section or ("NotebookApp" if flavour == "notebook" else "ServerApp"), {})[trait] = value
     ours, theirs = ("NotebookApp", "ServerApp") if flavour == "notebook" else ("ServerApp", "NotebookApp")
     if theirs in sections:
@@ -1341,8 +1341,8 @@ class Keeper:
             self.write_config(endpoint)
             self.publish(phase="starting", endpoint=endpoint, flavour=self.jupyter.flavour, version_jupyter=self.jupyter.version)
             self.log_start = os.fstat(self.log_handle).st_size
-            self.say("starting %s (%s %s) for session %s, job %s" % (self.jupyter.module, self.jupyter.flavour, self.jupyter.version, self.session,
-                                                                   self.state["job"]))
+            self.say("starting %s (%s %s) for session %s, job %s" % (
+                self.jupyter.module, self.jupyter.flavour, self.jupyter.version, self.session, self.state["job"]))
             self.spawn()
             try:
                 self.await_answer(endpoint)

@@ -121,7 +121,7 @@ options:
         description: Package index for C(pip), where the site has one of its own.
         type: str
 extends_documentation_fragment: [hpc.jupyter.attributes]
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -64,7 +64,7 @@ options:
     type: str
     default: ~/parallel.ipynb
 extends_documentation_fragment: [hpc.jupyter.attributes]
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -80,7 +80,7 @@ notes:
 extends_documentation_fragment: [hpc.jupyter.attributes]
 seealso:
   - module: hpc.jupyter.batch
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

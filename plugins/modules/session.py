@@ -119,7 +119,7 @@ options:
 extends_documentation_fragment: [hpc.jupyter.attributes]
 seealso:
   - module: hpc.jupyter.session_info
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

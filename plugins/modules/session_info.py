@@ -29,7 +29,7 @@ options:
 extends_documentation_fragment: [hpc.jupyter.attributes]
 seealso:
   - module: hpc.jupyter.session
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -52,7 +52,7 @@ attributes:
     platforms: posix
 seealso:
   - module: hpc.jupyter.server
-author: hpc.jupyter contributors
+author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

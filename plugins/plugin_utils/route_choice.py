@@ -56,7 +56,7 @@ def _jump(connection: Connection, target: routes.Target) -> Finding:
     argv = connection.second_hop(
         target.node, "-a", "-x", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}", "-o", "LogLevel=INFO")
     try:
-        done = subprocess.run([*argv, "true"], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+        done = subprocess.run([*argv, "true"], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         return Finding(False, f"{target.node} does not answer through {connection.host}")
     except OSError as error:

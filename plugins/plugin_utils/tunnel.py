@@ -122,7 +122,7 @@ class Tunnel:
         """Send a command to the tunnel's master; False for one that is gone or hangs."""
         argv = [self.connection.executable, "-F", "none", "-S", control.replace("%", "%%"), "-O", command, "--", "tunnel"]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE)
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE, check=False)
         except subprocess.TimeoutExpired:
             return False
         except OSError as error:
@@ -499,7 +499,7 @@ class Tunnel:
         argv = self.connection.arguments("-a", "-x", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
         argv += [before.connect, self.session, "--machine", "--look"]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOGIN_PATIENCE)
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LOGIN_PATIENCE, check=False)
         except subprocess.TimeoutExpired as error:
             raise TunnelError("unreachable", f"{self.connection.destination} does not answer.") from error
         event = last_event(done.stdout)
@@ -553,7 +553,7 @@ def endless_stdin(directory: str) -> int:
 def _command_line(pid: int) -> str:
     """Return a process's command line, "" when it can't be had (ps is everywhere, /proc is not)."""
     try:
-        done = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=5)
+        done = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

@@ -30,7 +30,7 @@ def main(rounds: int) -> None:
     verb("up", "--net", NET)   # the first one may build software
     verb("down")
     try:
-        for _ in range(rounds):
+        for _round in range(rounds):
             seconds["up"].append(verb("up", "--net", NET))
             memory = proportional_memory(Layout.of_running(NAME))
             seconds["down"].append(verb("down"))

@@ -13,11 +13,11 @@ import sys
 
 import pytest
 
-from conftest import COMMAND, Cluster, wait_for
+from conftest import COMMAND, Cluster
 
 
 def test_ten_rounds(cluster: Cluster) -> None:
-    for _ in range(10):
+    for _round in range(10):
         cluster.up()
         assert cluster.ssh("login", "hostname").stdout == "login\n"
         cluster.down()

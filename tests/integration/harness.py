@@ -98,7 +98,7 @@ class Cluster:
         self.shell(f"scancel --full -u {user}", user)
         until(lambda: not self.jobs(user), f"the end of {user}'s jobs")
         self.shell("find ~ -mindepth 1 -maxdepth 1 ! -name .ssh -exec rm -rf {} +", user)
-        self.shell(f"rm -rf /tmp/jupyter-$(id -u)-*", user)
+        self.shell("rm -rf /tmp/jupyter-$(id -u)-*", user)
 
     def has_module(self, module: str) -> bool:
         return bool(self.shell(f"module -t avail {shlex.quote(module)} 2>&1", check=False).strip().splitlines()[1:])

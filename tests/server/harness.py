@@ -186,7 +186,7 @@ class KeptServer:
             headers = dict(more.pop("headers", {}), Cookie="; ".join("%s=%s" % item for item in jar.items()))
             status, got, data = self.request(method, "/login", headers=headers, token=False, **more)
             for line in got.get_all("Set-Cookie") or []:
-                name, _, value = line.partition(";")[0].partition("=")
+                name, _equals, value = line.partition(";")[0].partition("=")
                 jar[name.strip()] = value.strip()
             return status, data
         exchange("GET")
@@ -279,5 +279,3 @@ def hashed_in_config(server, words):
                 "old": {"NotebookApp": {"password": digest}}}[words]
     name = "jupyter_server_config.json" if words == "lab" else "jupyter_notebook_config.json"
     (server.config / name).write_text(json.dumps(settings))
-
-

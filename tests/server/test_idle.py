@@ -83,7 +83,10 @@ def test_a_program_in_a_terminal_is_work_and_a_prompt_is_not(serve, certificates
     wait_for(lambda: '"stdout"' in connection.recv(), "the prompt")
     # A program that uses no processor here, as an srun whose tasks run on other nodes.
     connection.send('["stdin", "sleep 1000\\r"]')
-    sleeping = lambda: [pid for pid, (argv, _env) in server.processes().items() if argv.startswith(b"sleep\x001000")]  # noqa: E731
+
+    def sleeping():
+        return [pid for pid, (argv, _env) in server.processes().items() if argv.startswith(b"sleep\x001000")]
+
     wait_for(sleeping, "the program")
     assert_it_outlives_the_limit(server)
     connection.send('["stdin", "\\u0003"]')

@@ -39,8 +39,8 @@ def _up(arguments: argparse.Namespace) -> None:
     layout = Layout(arguments.name, arguments.net, arguments.shape, arguments.software)
     started = time.monotonic()
     made = lifecycle.up(layout, lambda line: print(line, flush=True), fresh=arguments.fresh)
-    lines = ["cluster %s (%s) %s" % (layout.name, ",".join(layout.shapes), "is up after %.1f s" % (
-        time.monotonic() - started) if made else "was up already"),
+    state = "is up after %.1f s" % (time.monotonic() - started) if made else "was up already"
+    lines = ["cluster %s (%s) %s" % (layout.name, ",".join(layout.shapes), state),
              "  log in:     ssh -F %s login        (also: %s)" % (
                  layout.ssh_config, ", ".join(list(NODES) + ["login-dave", "login-wan"])),
              "  inventory:  %s" % layout.inventory]

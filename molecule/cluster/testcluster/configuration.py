@@ -176,7 +176,7 @@ def _write_home(layout: Layout, user: User) -> None:
     with open(os.path.join(home, ".ssh", "authorized_keys"), "w", encoding="utf-8") as stream:
         for key in (inner, layout.key(user.name)):
             stream.write(_read(key + ".pub"))
-    for directory, _, files in os.walk(home):
+    for directory, _directories, files in os.walk(home):
         for path in [directory] + [os.path.join(directory, name) for name in files]:
             os.chown(path, user.uid, user.uid)
     os.chmod(home, 0o711)

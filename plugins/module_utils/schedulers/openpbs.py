@@ -22,9 +22,11 @@ class OpenPBS(_pbs.Dialect):
     signature = r"^pbs_version\s*="
     advice = (
         (r"unknown queue|queue is not enabled|access to queue is denied", "Set jupyter_queue to a queue that takes jobs (qstat -Q lists them)."),
-        (r"violates queue and/or server resource limits", "Ask for less (jupyter_walltime, jupyter_nodes, jupyter_cores, jupyter_memory) or choose another jupyter_queue."),
+        (r"violates queue and/or server resource limits",
+         "Ask for less (jupyter_walltime, jupyter_nodes, jupyter_cores, jupyter_memory) or choose another jupyter_queue."),
         (r"would exceed .*limit|max_queued|max_run", "A limit on your jobs is reached: end another job first, or choose another jupyter_queue."),
-        (r"unknown resource:? (resource_list\.)?ngpus", "This cluster counts no GPUs as 'ngpus': unset jupyter_gpus and ask for them its way with jupyter_options."),
+        (r"unknown resource:? (resource_list\.)?ngpus",
+         "This cluster counts no GPUs as 'ngpus': unset jupyter_gpus and ask for them its way with jupyter_options."),
         (r"unknown resource|cannot be used with select or place", "Correct jupyter_options: the resource is not known here, or may not go with select."),
         (r"illegal attribute or resource value.*walltime", "Correct jupyter_walltime."),
         (r"illegal attribute or resource value.*(select|mem|ncpus)", "Correct jupyter_nodes, jupyter_cores or jupyter_memory."),

@@ -24,7 +24,7 @@ def run(tmp_path, monkeypatch):
         action = trust.ActionModule(task, MagicMock(transport=transport), MagicMock(), MagicMock(), MagicMock(), MagicMock())
 
         def command(line, executable):
-            done = subprocess.run([executable, "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            done = subprocess.run([executable, "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
         action._low_level_execute_command = command
@@ -44,7 +44,7 @@ def profile(tmp_path):
 
 
 def listed(profile):
-    return "Jupyter of" in subprocess.run(["certutil", "-L", "-d", f"sql:{profile}"], capture_output=True, text=True).stdout
+    return "Jupyter of" in subprocess.run(["certutil", "-L", "-d", f"sql:{profile}"], capture_output=True, text=True, check=False).stdout
 
 
 def test_there_and_back_each_once(run, profile):

@@ -211,7 +211,8 @@ def test_a_damaged_job_file(job, job_json):
 
 
 def test_every_allowed_port_is_taken(job, tmp_path):
-    subprocess.check_call(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "crt"),
+    subprocess.check_call(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                           "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "crt"),
                            "-days", "2", "-subj", "/CN=localhost"], stderr=subprocess.DEVNULL)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -228,7 +229,8 @@ def test_certificates_that_can_not_be_used(job, tmp_path, python):
         assert job.state()["cause"] == "certificate" and words in job.state()["reason"], job.state()["reason"]
 
     for name in ("one", "two"):
-        subprocess.check_call(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(tmp_path / (name + ".key")),
+        subprocess.check_call(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                               "-keyout", str(tmp_path / (name + ".key")),
                                "-out", str(tmp_path / name), "-days", "2", "-subj", "/CN=localhost"], stderr=subprocess.DEVNULL)
     (tmp_path / "damaged").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     fails_with("none is set", None, None)

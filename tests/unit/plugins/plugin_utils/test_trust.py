@@ -12,7 +12,7 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate, tr
 
 def run(argv):
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"})
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}, check=False)
     except FileNotFoundError:
         return trust.Completed(127, "", "not found")
     return trust.Completed(done.returncode, done.stdout, done.stderr)

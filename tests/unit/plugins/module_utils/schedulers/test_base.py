@@ -22,7 +22,8 @@ def test_bad_walltime(text):
 
 
 @pytest.mark.parametrize("text, size", [
-    ("4G", 4 << 30), ("4gb", 4 << 30), ("4GiB", 4 << 30), ("512 M", 512 << 20), ("1.5g", 3 << 29), (2 << 30, 2 << 30), ("2T", 2 << 40), (None, None), ("", None)])
+    ("4G", 4 << 30), ("4gb", 4 << 30), ("4GiB", 4 << 30), ("512 M", 512 << 20), ("1.5g", 3 << 29), (2 << 30, 2 << 30), ("2T", 2 << 40),
+    (None, None), ("", None)])
 def test_memory(text, size):
     assert base.parse_memory(text) == size
 

@@ -180,7 +180,9 @@ def test_submit_spells_what_was_asked_for():
 
 
 def test_the_first_job_of_a_server_is_number_0():
-    run = lambda *args, **more: base.Completed(0, "0.pbs-login\n", "")  # noqa: E731
+    def run(*_args, **_more):
+        return base.Completed(0, "0.pbs-login\n", "")
+
     assert openpbs.OpenPBS(run).submit(submission()) == "0.pbs-login"
 
 

@@ -106,7 +106,10 @@ def test_a_query_that_fails_is_unknown():
     job = look("down-qstat-fx")
     assert job.state == base.UNKNOWN and "Unable to communicate" in job.reason
     entry = ENTRIES["noauthd-qstat-fx"]
-    run = lambda *args, **more: base.Completed(entry["rc"], entry["stdout"], entry["stderr"])  # noqa: E731
+
+    def run(*_args, **_more):
+        return base.Completed(entry["rc"], entry["stdout"], entry["stderr"])
+
     job = torque.Torque(run).look(["1.s"])["1.s"]
     assert job.state == base.UNKNOWN and "trqauthd" in job.reason
 
