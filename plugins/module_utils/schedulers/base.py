@@ -549,9 +549,9 @@ def _options(value):
         try:
             shlex.split(str(item))
         except ValueError as error:
-            raise BadRequest("jupyter_options: %s: %s; write one option an item, such as '--constraint=skylake'"
+            raise BadRequest("jupyter_batch_options: %s: %s; write one option an item, such as '--constraint=skylake'"
                              % (_quoted(item), error))
         if "\x00" in str(item):
-            raise BadRequest("jupyter_options: %s holds a NUL character" % _quoted(item))
+            raise BadRequest("jupyter_batch_options: %s holds a NUL character" % _quoted(item))
         options.append(str(item))
     return options

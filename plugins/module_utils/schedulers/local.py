@@ -54,7 +54,7 @@ class Local(base.Scheduler):
 
     def submit(self, submission):
         resources = submission.resources
-        for field, advice in (("queue", "jupyter_queue"), ("account", "jupyter_account"), ("options", "jupyter_options")):
+        for field, advice in (("queue", "jupyter_queue"), ("account", "jupyter_account"), ("options", "jupyter_batch_options")):
             if getattr(resources, field):
                 raise base.Refused("the local scheduler has no %s" % field, "Unset %s, or choose another jupyter_scheduler." % advice)
         if resources.nodes != 1:

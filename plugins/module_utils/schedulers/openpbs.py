@@ -26,13 +26,13 @@ class OpenPBS(_pbs.Dialect):
          "Ask for less (jupyter_walltime, jupyter_nodes, jupyter_cores, jupyter_memory) or choose another jupyter_queue."),
         (r"would exceed .*limit|max_queued|max_run", "A limit on your jobs is reached: end another job first, or choose another jupyter_queue."),
         (r"unknown resource:? (resource_list\.)?ngpus",
-         "This cluster counts no GPUs as 'ngpus': unset jupyter_gpus and ask for them its way with jupyter_options."),
-        (r"unknown resource|cannot be used with select or place", "Correct jupyter_options: the resource is not known here, or may not go with select."),
+         "This cluster counts no GPUs as 'ngpus': unset jupyter_gpus and ask for them its way with jupyter_batch_options."),
+        (r"unknown resource|cannot be used with select or place", "Correct jupyter_batch_options: the resource is not known here, or may not go with select."),
         (r"illegal attribute or resource value.*walltime", "Correct jupyter_walltime."),
         (r"illegal attribute or resource value.*(select|mem|ncpus)", "Correct jupyter_nodes, jupyter_cores or jupyter_memory."),
         (r"bad uid|unauthorized|bad gid", "Submit from a login node of the cluster, with an account that may use it (jupyter_account)."),
         (r"account|project", "Set jupyter_account to an account of yours."),
-        (r"invalid option|illegal -\w value|undefined attribute|error \(15002\)", "Correct jupyter_options: qsub does not take one of them."),
+        (r"invalid option|illegal -\w value|undefined attribute|error \(15002\)", "Correct jupyter_batch_options: qsub does not take one of them."),
     )
 
     def resource_arguments(self, resources):

@@ -73,8 +73,8 @@ _HOPELESS = (
      "it asks for more than one job of yours may have; change jupyter_nodes, jupyter_cores, jupyter_memory or jupyter_walltime"),
     (r"QOSTimeLimit|TimeLimit$", "it asks for more time than is allowed; change jupyter_walltime"),
     (r"InvalidAccount|AccountNotAllowed|InvalidAssociation", "the account is not allowed here; change jupyter_account"),
-    (r"InvalidQOS|QOSNotAllowed", "the quality of service is not allowed here; change jupyter_options or jupyter_queue"),
-    (r"ReservationDeleted", "its reservation was deleted; change jupyter_options"),
+    (r"InvalidQOS|QOSNotAllowed", "the quality of service is not allowed here; change jupyter_batch_options or jupyter_queue"),
+    (r"ReservationDeleted", "its reservation was deleted; change jupyter_batch_options"),
     (r"JobHoldMaxRequeue|launch.failed|JobLaunchFailure", "it failed to launch and is held"),
     (r"DeadLine", "its deadline cannot be met"),
 )
@@ -107,18 +107,18 @@ ADVICE = (
     (r"invalid partition|no partition specified|no default partition|group not permitted to use this partition|required partition not available",
      "Set jupyter_queue to a partition that you may use (sinfo -s lists them)."),
     (r"account", "Set jupyter_account to an account that may use this partition, or change jupyter_queue."),
-    (r"invalid qos", "Change the QOS in jupyter_options."),
+    (r"invalid qos", "Change the QOS in jupyter_batch_options."),
     (r"memory specification", "Ask for less with jupyter_memory (it is per node), or choose another jupyter_queue."),
     (r"node count specification", "Ask for fewer nodes with jupyter_nodes, or choose another jupyter_queue."),
     (r"more processors requested|cpu count", "Ask for fewer cores with jupyter_cores (per node) or jupyter_nodes, or choose another jupyter_queue."),
     (r"gres", "Change jupyter_gpus: this cluster or partition has no such GPUs."),
-    (r"invalid feature|invalid node name|reservation is invalid", "Correct jupyter_options."),
+    (r"invalid feature|invalid node name|reservation is invalid", "Correct jupyter_batch_options."),
     (r"dependency problem", "The job to follow is no longer known to Slurm."),
     (r"requested node configuration is not available",
      "No node has that much: lower jupyter_cores, jupyter_memory or jupyter_gpus, or choose another jupyter_queue."),
     (r"violates accounting/qos policy|job submit limit",
      "A limit of your account is reached: ask for less (jupyter_nodes, jupyter_cores, jupyter_walltime), or end another job first."),
-    (r"unrecognized option|invalid option|unknown option", "Correct jupyter_options: the submit command does not know one of them."),
+    (r"unrecognized option|invalid option|unknown option", "Correct jupyter_batch_options: the submit command does not know one of them."),
 )
 
 

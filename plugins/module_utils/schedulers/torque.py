@@ -23,13 +23,14 @@ class Torque(_pbs.Dialect):
         (r"cannot locate feasible nodes", "No node has that much: lower jupyter_nodes, jupyter_cores or jupyter_gpus, or choose another jupyter_queue."),
         (r"resource limits", "Ask for less (jupyter_walltime, jupyter_nodes, jupyter_cores, jupyter_memory) or choose another jupyter_queue."),
         (r"maximum number of jobs|maximum .*already in queue", "A limit on your jobs is reached: end another job first, or choose another jupyter_queue."),
-        (r"unknown resource type", "Correct jupyter_options: the resource is not known here."),
+        (r"unknown resource type", "Correct jupyter_batch_options: the resource is not known here."),
         (r"illegal attribute or resource value.*walltime", "Correct jupyter_walltime."),
-        (r"illegal attribute or resource value|command syntax invalid|may not mix", "Correct jupyter_nodes, jupyter_cores, jupyter_memory or jupyter_options."),
+        (r"illegal attribute or resource value|command syntax invalid|may not mix",
+         "Correct jupyter_nodes, jupyter_cores, jupyter_memory or jupyter_batch_options."),
         (r"invalid job dependency", "The job to follow has ended already, or is no longer known."),
         (r"bad uid|ruserok failed|bad gid", "Submit from a login node of the cluster, with an account that may use it (jupyter_account)."),
         (r"account", "Set jupyter_account to an account of yours."),
-        (r"invalid option|illegal -\w|undefined attribute", "Correct jupyter_options: qsub does not take one of them."),
+        (r"invalid option|illegal -\w|undefined attribute", "Correct jupyter_batch_options: qsub does not take one of them."),
     )
 
     def resource_arguments(self, resources):

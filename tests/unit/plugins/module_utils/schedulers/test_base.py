@@ -37,7 +37,7 @@ def test_bad_memory(text):
 @pytest.mark.parametrize("request_, variable", [
     ({"nodes": 0}, "jupyter_nodes"), ({"cores": "four"}, "jupyter_cores"), ({"gpus": -1}, "jupyter_gpus"), ({"nodes": True}, "jupyter_nodes"),
     ({"queue": "a b"}, "jupyter_queue"), ({"queue": "-x"}, "jupyter_queue"), ({"account": "$(id)"}, "jupyter_account"),
-    ({"options": ["--x='"]}, "jupyter_options")])
+    ({"options": ["--x='"]}, "jupyter_batch_options")])
 def test_bad_requests_name_their_variable(request_, variable):
     with pytest.raises(base.BadRequest, match=variable):
         base.Resources.from_request(request_)

@@ -344,7 +344,7 @@ def test_every_key_of_a_state_file_is_checked(site):
 
 
 @pytest.mark.parametrize("more, variable", [
-    ({"queue": "q"}, "jupyter_queue"), ({"account": "a"}, "jupyter_account"), ({"options": ["-x"]}, "jupyter_options"), ({"nodes": 2}, "jupyter_nodes")])
+    ({"queue": "q"}, "jupyter_queue"), ({"account": "a"}, "jupyter_account"), ({"options": ["-x"]}, "jupyter_batch_options"), ({"nodes": 2}, "jupyter_nodes")])
 def test_what_it_cannot_do_is_refused(site, more, variable):
     with pytest.raises(base.Refused) as caught:
         site.submit("exit 0", **more)

@@ -188,9 +188,9 @@ def test_the_first_job_of_a_server_is_number_0():
 
 @pytest.mark.parametrize("name, variable", [
     ("qsub-bad-queue", "jupyter_queue"), ("qsub-bad-queue-disabled", "jupyter_queue"), ("qsub-bad-walltime-max", "jupyter_walltime"),
-    ("qsub-bad-walltime-word", "jupyter_walltime"), ("qsub-bad-select-syntax", "jupyter_cores"), ("qsub-bad-resource", "jupyter_options"),
-    ("qsub-bad-select-resource", "jupyter_options"), ("qsub-bad-mix", "jupyter_options"), ("qsub-bad-attr", "jupyter_options"),
-    ("qsub-bad-option", "jupyter_options"), ("qsub-bad-depend-syntax", "jupyter_options"), ("qsub-bad-u", "jupyter_account"),
+    ("qsub-bad-walltime-word", "jupyter_walltime"), ("qsub-bad-select-syntax", "jupyter_cores"), ("qsub-bad-resource", "jupyter_batch_options"),
+    ("qsub-bad-select-resource", "jupyter_batch_options"), ("qsub-bad-mix", "jupyter_batch_options"), ("qsub-bad-attr", "jupyter_batch_options"),
+    ("qsub-bad-option", "jupyter_batch_options"), ("qsub-bad-depend-syntax", "jupyter_batch_options"), ("qsub-bad-u", "jupyter_account"),
     ("qsub-bad-wgroup", "jupyter_account"), ("qsub-bad-mem-bad", "jupyter_memory"), ("qsub-bad-missing", None), ("qsub-bad-unreadable", None),
     ("qsub-z", None),
 ])

@@ -127,7 +127,7 @@ def test_resources_are_read_or_refused_by_name(name, value):
     try:
         resources = base.Resources.from_request({name: value})
     except base.BadRequest as error:
-        assert "jupyter_%s" % name in str(error)
+        assert "jupyter_%s" % {"options": "batch_options"}.get(name, name) in str(error)
     else:
         assert base.Resources(**resources.as_dict()) == resources
         resources.arguments()

@@ -180,7 +180,7 @@ def test_mine_is_what_is_not_over(dialect):
 @pytest.mark.parametrize("dialect", sorted(CLASSES))
 @pytest.mark.parametrize("scene, variable", [
     ("bad-queue", "jupyter_queue"), ("bad-walltime", "jupyter_walltime"), ("bad-cores", "jupyter_cores"), ("bad-nodes", "jupyter_nodes"),
-    ("bad-memory", "jupyter_memory"), ("bad-gpus", "jupyter_gpus"), ("bad-option", "jupyter_options"), ("bad-feature", "jupyter_options"),
+    ("bad-memory", "jupyter_memory"), ("bad-gpus", "jupyter_gpus"), ("bad-option", "jupyter_batch_options"), ("bad-feature", "jupyter_batch_options"),
     ("bad-script", None)])
 def test_a_refusal_has_the_schedulers_words_and_what_to_change(dialect, scene, variable):
     with pytest.raises(base.Refused) as caught:

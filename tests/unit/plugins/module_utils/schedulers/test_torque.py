@@ -140,8 +140,8 @@ def test_submit_spells_what_was_asked_for():
 @pytest.mark.parametrize("name, variable", [
     ("qsub-bad-queue", "jupyter_queue"), ("qsub-bad-queue-disabled", "jupyter_queue"), ("qsub-bad-walltime-max", "jupyter_walltime"),
     ("qsub-bad-walltime-word", "jupyter_walltime"), ("qsub-bad-nodes-many", "jupyter_nodes"), ("qsub-bad-ppn-many", "jupyter_cores"),
-    ("qsub-bad-gpus", "jupyter_gpus"), ("qsub-bad-mem-bad", "jupyter_memory"), ("qsub-bad-resource", "jupyter_options"),
-    ("qsub-bad-attr", "jupyter_options"), ("qsub-bad-option", "jupyter_options"), ("qsub-bad-depend-unknown", "job to follow"),
+    ("qsub-bad-gpus", "jupyter_gpus"), ("qsub-bad-mem-bad", "jupyter_memory"), ("qsub-bad-resource", "jupyter_batch_options"),
+    ("qsub-bad-attr", "jupyter_batch_options"), ("qsub-bad-option", "jupyter_batch_options"), ("qsub-bad-depend-unknown", "job to follow"),
     ("qsub-bad-missing", None), ("qsub-bad-directory", None),
 ])
 def test_a_refusal_has_the_schedulers_words_and_what_to_change(name, variable):
