@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import json
-import pathlib
 import secrets
 
 import pytest
