@@ -8,7 +8,6 @@ from __future__ import annotations
 import pathlib
 
 from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
