@@ -12,7 +12,7 @@ It ends when its standard input does, which is when the laptop's ssh does, and l
 Exit status: 0 the laptop went away; 2 wrong usage; 3 the session is over; 4 the session is not running; 5 the node can't
 be reached; 6 the socket can't be made.
 With ``--machine`` each line on standard output is a JSON object: {"event": "queued|starting|ready|lost|moved|over|
-not-running|unreachable|error|beat|view", "text": ..., of "ready" also "node", "hop", "id", of "view" the "view"}.
+not-running|unreachable|error|beat|view|listening", "text": ..., of "ready" also "node", "hop", "id", of "view" the "view"}.
 """
 
 import argparse
@@ -47,6 +47,8 @@ RETRY_LONGEST = 30.0
 # A laptop that vanished (asleep, another network) is noticed when what we write is not acknowledged.
 BEAT = 60.0
 LONGEST_SOCKET = 107
+PROBE_PATIENCE = 10.0
+PROBE_GREETING = b"hpc.jupyter\n"
 
 _WAITING = ("queued", "held", "starting", "ending", "unknown")
 _OVER = ("finished", "failed", "stopped", "none")
@@ -474,6 +476,7 @@ def _parser():
     parser.add_argument("--start", action="store_true", help="start the session if it is not running")
     parser.add_argument("--wait", action="store_true", help="wait for a session that is not running yet")
     parser.add_argument("--look", action="store_true", help="say how the session is, and end")
+    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batch-dir", help=argparse.SUPPRESS)
     return parser
@@ -504,6 +507,8 @@ def main(argv):
         path = options.socket or default_socket(session)
         if not options.socket and sys.stdin.isatty():
             return _show(session, path, options)
+        if options.probe:
+            return _probe(path, progress)
         if options.start:
             started = _start(session, options, progress)
             if started is not None:
@@ -561,6 +566,26 @@ def _look(session, progress):
         return SESSION_OVER
     text = "session '%s' is ready on %s%s" % (session.name, view["node"], ends_text(view)) if view["state"] == "ready" else waiting_text(view)
     progress.say("view", text, view=view)
+    return 0
+
+
+def _probe(path, progress):
+    """Listen at a socket and greet one caller: sshd does not tell a forbidden forward from a missing socket.
+
+    :returns: int, 0 after the greeting or the end of standard input.
+    """
+    make_relay_dir(os.path.dirname(path))
+    listener = second_hop.listen(path)
+    try:
+        progress.say("listening", "a socket is there")
+        readable = select.select([listener, 0], [], [], PROBE_PATIENCE)[0]
+        if listener in readable:
+            connection = listener.accept()[0]
+            connection.sendall(PROBE_GREETING)
+            connection.close()
+    finally:
+        listener.close()
+        files.remove(path)
     return 0
 
 

@@ -168,7 +168,7 @@ def _pump(source, sink, done):
     done()
 
 
-def _listen(path):
+def listen(path):
     """Return a listening unix socket at a path, 0600 from its first moment."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     old = os.umask(0o177)
@@ -227,7 +227,7 @@ class LocalHop(object):
 
         :raises OSError: when it can't be bound.
         """
-        self.listener = _listen(self.path)
+        self.listener = listen(self.path)
         _thread(self._accept, self.listener)
 
     def _accept(self, listener):
@@ -497,7 +497,7 @@ class StepHop(_ChildHop):
             seen = (seen + data)[-4096:]
         self._mux = Multiplexer(lambda size: os.read(source, size), _write_to(child.stdin.fileno()))
         try:
-            self.listener = _listen(self.path)
+            self.listener = listen(self.path)
         except OSError:
             child.terminate()
             return

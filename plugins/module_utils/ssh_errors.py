@@ -26,7 +26,7 @@ _PATTERNS = [
         r"Permission denied \(|Permission denied, please try again|Too many authentication failures"
         r"|No more authentication methods|Authentication failed|Access denied",
     ),
-    ("forbidden", r"administratively prohibited|refused local port forward|stdio forwarding failed"),
+    ("forbidden", r"administratively prohibited|refused local port forward"),
     (
         "unreachable",
         r"Could not resolve hostname|Name or service not known|Connection timed out|Operation timed out"
@@ -50,6 +50,9 @@ def read(text):
     :returns: Reading; its ``said`` is ssh's last words when no line is known.
     """
     lines = [line.strip() for line in printable(text, limit=100000).splitlines() if line.strip()]
+    if "stdio forwarding failed" in lines and not any("administratively prohibited" in line for line in lines):
+        # A jump whose last leg failed: here the channel's line tells of the way to the next host.
+        return Reading("unreachable", ([line for line in lines if _CHANNEL.match(line)] or ["stdio forwarding failed"])[-1])
     for cause, pattern in _COMPILED:
         for line in lines:
             if pattern.search(line) and (cause == "endpoint" or not _CHANNEL.match(line)):

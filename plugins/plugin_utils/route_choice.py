@@ -17,7 +17,7 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
+import threading
 from collections.abc import Callable
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import ssh_errors
@@ -27,6 +27,8 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Con
 # Seconds.
 CONNECT = 5
 PATIENCE = 8.0
+# What the connect tool says to who reaches its probe.
+GREETING = b"hpc.jupyter\n"
 
 
 class NoRoute(routes.RouteError):
@@ -66,39 +68,44 @@ def _jump(connection: Connection, target: routes.Target) -> Finding:
     return Finding(False, ssh_errors.read(done.stderr).said or "ssh gave no reason")
 
 
-def _forwarding(connection: Connection) -> Finding:
-    """Ask the login node's sshd to forward to a socket that can't exist: it forbids that, or says that it is not there."""
+def _forwarding(connection: Connection, target: routes.Target, laptop_id: str) -> Finding:
+    """Forward to a socket on the login node: sshd does not tell a forbidden forward from a missing socket, so one is made."""
     with tempfile.TemporaryDirectory(prefix="jupyter-") as directory:
-        path = os.path.join(directory, "probe")
-        argv = connection.arguments(
-            "-a", "-x", "-T", "-N", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}", "-o", "LogLevel=INFO",
-            "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none", "-L", f"{path}:/nonexistent/jupyter-probe",
-        )
-        log = os.path.join(directory, "log")
-        with open(log, "wb") as stream:
-            ssh = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+        near = os.path.join(directory, "probe")
         try:
-            deadline = time.monotonic() + PATIENCE
-            asked = False
-            while time.monotonic() < deadline:
-                with open(log, "rb") as stream:
-                    reading = ssh_errors.read(stream.read())
-                if reading.cause == "endpoint":
-                    return Finding(True)
-                if reading.cause != "unknown" or ssh.poll() is not None:
-                    return Finding(False, reading.said)
-                if not asked and os.path.exists(path):
+            far = target.relay_socket("p" + laptop_id)
+        except routes.RouteError as error:
+            return Finding(None, str(error))
+        argv = connection.arguments(
+            "-a", "-x", "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT}", "-o", "LogLevel=INFO",
+            "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none", "-L", f"{near}:{far}",
+        )
+        argv += [target.connect, target.session, "--machine", "--probe", "--socket", far]
+        errors = os.path.join(directory, "errors")
+        with open(errors, "wb") as stream:
+            ssh = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream)
+        timer = threading.Timer(PATIENCE, ssh.kill)
+        timer.start()
+        try:
+            # Banners of a noisy login come first.
+            for line in ssh.stdout:
+                if b'"listening"' in line:
                     with socket.socket(socket.AF_UNIX) as probe:
-                        probe.connect(path)
-                    asked = True
-                time.sleep(0.05)
-            return Finding(None, "the login node's sshd did not say")
+                        probe.settimeout(CONNECT)
+                        probe.connect(near)
+                        greeted = probe.recv(len(GREETING)) == GREETING
+                    return Finding(True) if greeted else Finding(False, f"{connection.host} lets nothing be forwarded")
+            with open(errors, "rb") as stream:
+                return Finding(False, ssh_errors.read(stream.read()).said or f"{connection.host} does not answer")
+        except OSError as error:
+            return Finding(False, f"{connection.host} lets nothing be forwarded ({error.strerror or error})")
         finally:
-            ssh.terminate()
-            ssh.wait()
+            timer.cancel()
+            ssh.kill()
+            ssh.communicate()
 
 
-def probe(program: Callable[..., dict], connection: Connection, target: routes.Target) -> dict[str, Finding]:
+def probe(program: Callable[..., dict], connection: Connection, target: routes.Target, laptop_id: str) -> dict[str, Finding]:
     """Try all routes side by side.
 
     :param program: calls a verb of the login-node program for this session.
@@ -106,7 +113,7 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         # In place there is no laptop to try from: what the login node sees has to do.
         jump = None if connection.in_place else pool.submit(_jump, connection, target)
-        forwarding = None if connection.in_place else pool.submit(_forwarding, connection)
+        forwarding = None if connection.in_place else pool.submit(_forwarding, connection, target, laptop_id)
         # Ansible's connection is for this thread.
         seen = program("probe").get("routes", {})
         found = {
@@ -116,8 +123,11 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
         found["jump"] = jump.result() if jump else Finding(None, "the laptop was not asked")
         allowed = forwarding.result() if forwarding else Finding(None)
     if allowed.works is False:
-        for name in ("relay", "direct", "reverse"):
-            found[name] = Finding(False, f"{connection.host} lets nothing be forwarded ({allowed.why})")
+        for name in ("relay", "reverse"):
+            found[name] = Finding(False, allowed.why)
+    if "administratively prohibited" in found["jump"].why:
+        # To a node's port 22 or to its server's: for sshd that is the same.
+        found["direct"] = Finding(False, found["jump"].why)
     return found
 
 
@@ -132,7 +142,7 @@ def choose(
     known = state.site(connection.site).get("route")
     if known in routes.AUTO and not fresh:
         return Choice(known, {}, remembered=True)
-    found = probe(program, connection, target)
+    found = probe(program, connection, target, state.id)
     for wanted in (True, None):
         for name in routes.AUTO:
             if name in found and found[name].works is wanted and _fits(name, found[name], target):

@@ -396,9 +396,13 @@ class Tunnel:
             "bind": "The local port can't be had. Set jupyter_local_port to another one.",
             "unreachable": f"Is the network up? Try '{login} true'.",
             "no-command": "~/.jupyter_connect is missing on the login node. Run the setup playbook again.",
-            "endpoint": "The server is not where it said it would be. Run the status playbook.",
+            "endpoint": "Either the server is not where it said it would be (the status playbook tells), or sshd forbids forwards "
+            "to sockets, which it says no more clearly. Try another jupyter_route.",
         }
         said = _said(reading)
+        if reading.cause == "endpoint" and event.get("event") == "ready":
+            # The relay itself has talked to the server: what fails is the login node's sshd on the way to the relay.
+            reading = reading._replace(cause="forbidden")
         if reading.cause == "unknown":
             if code is None:
                 return TunnelError("silent", f"{where} did not come up in time. {said}Try '{login} true'.")

@@ -206,7 +206,7 @@ def step(echo):
 
 
 def test_a_step_carries_many_connections_at_once(step, tmp_path):
-    listener = second_hop._listen(str(tmp_path / "relay"))
+    listener = second_hop.listen(str(tmp_path / "relay"))
     threading.Thread(target=second_hop.StepHop._accept, args=(listener, step), daemon=True).start()
     sent = [os.urandom(300000 + number) for number in range(8)]
     got = [None] * len(sent)

@@ -21,6 +21,7 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.ssh_errors import read
              "Could not request local forwarding."),
     ("forbidden", "channel 2: open failed: administratively prohibited: open failed"),
     ("forbidden", "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed"),
+    ("unreachable", "channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed"),
     ("endpoint", "channel 2: open failed: connect failed: open failed"),
     ("endpoint", "channel 2: open failed: connect failed: Connection refused"),
     ("no-command", "bash: line 1: /home/carol/.jupyter_connect: No such file or directory"),

@@ -35,6 +35,7 @@ def chosen(monkeypatch, tmp_path, relay=NO, jump=NO, direct=NO, reverse=NO, forw
     ({"direct": Finding(True, "", "rebind")}, "direct"),
     ({"reverse": YES, "target": dataclasses.replace(SOCKET, reverse_socket="/tmp/r")}, "reverse"),
     ({"relay": MAYBE, "jump": YES}, "jump"),
+    ({"relay": YES, "forwarding": NO, "direct": Finding(True, "", "rebind")}, "direct"),
 ])
 def test_the_first_route_that_works_is_taken(monkeypatch, tmp_path, found, route):
     assert chosen(monkeypatch, tmp_path, **found) == route
@@ -44,6 +45,12 @@ def test_the_first_route_that_works_is_taken(monkeypatch, tmp_path, found, route
 def test_none_that_fits_is_said_with_each_reason(monkeypatch, tmp_path, found):
     with pytest.raises(route_choice.NoRoute, match="relay: .*jump: refused.*Ask the site"):
         chosen(monkeypatch, tmp_path, **found)
+
+
+def test_a_login_node_that_forbids_a_jump_forbids_direct_as_well(monkeypatch, tmp_path):
+    prohibited = Finding(False, "channel 0: open failed: administratively prohibited: open failed")
+    with pytest.raises(route_choice.NoRoute, match="direct: .*prohibited"):
+        chosen(monkeypatch, tmp_path, relay=YES, jump=prohibited, direct=Finding(True, "", "rebind"), forwarding=NO)
 
 
 def test_a_guess_is_not_remembered(monkeypatch, tmp_path):
