@@ -11,7 +11,7 @@ COLLECTIONS := $(CURDIR)/.build/collections
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 
 .PHONY: help venv collection demo demo-stop test test-long unit server cluster cluster-down cluster-tests integration \
-        scenarios lint sanity build release docs bench matrix importer clean
+        scenarios lint sanity build release changelog docs bench matrix importer pins clean
 
 help: ## What can be typed here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,17 +56,35 @@ integration: collection ## Sessions on a live cluster, with real ssh
 	$(BIN)/pytest -q tests/integration
 
 scenarios: collection ## The molecule scenarios
-	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/molecule test --all
+	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/molecule -c .config/molecule/config.yml test --all
 
 lint: collection ## ansible-lint (profile production) and ruff
 	$(BIN)/ruff check .
 	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/ansible-lint -q
 
 sanity: venv ## ansible-test sanity
-	tools/sanity $(BIN)
+	tools/sanity $(VENV)
 
-build: venv ## The collection's tarball
-	$(BIN)/ansible-galaxy collection build --force --output-path .build
+matrix: venv ## The tests under each ansible-core and Python that can run here
+	$(BIN)/python tests/matrix
+
+build: venv ## The collection's tarball, in .build/
+	tools/build $(VENV)
+
+importer: build ## What Galaxy would say of that tarball
+	tools/importer .build/hpc-jupyter-$$(sed -n 's/^version: //p' galaxy.yml).tar.gz
+
+changelog: venv ## CHANGELOG.md from changelogs/fragments
+	tools/changelog $(VENV)
+
+release: venv ## Check that all is in order, and build what is published
+	tools/release $(VENV)
+
+docs: collection ## The documentation as a site, in .build/docs
+	tools/docs $(VENV)
+
+pins: venv ## Pin anew what the tests are run with, for each Python here
+	tools/pins
 
 bench: collection ## Times against the same steps by hand
 	$(BIN)/python tests/bench/run
