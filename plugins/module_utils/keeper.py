@@ -722,6 +722,16 @@ def moment(seconds):
 
 # --- the way back to the login node --------------------------------------------------------------------------------
 
+def quoted(text):
+    """A word for a shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def in_sh(script):
+    """A command for sshd, which hands it to whatever shell the user has, csh included."""
+    return "exec /bin/sh -c " + quoted(script)
+
+
 class Reverse:
     """Holds ``ssh -R`` from the node to a socket on the login node, and starts it again when it ends.
 
@@ -747,11 +757,10 @@ class Reverse:
 
     def argv(self):
         """The command. A remote `cat` that ends with our standard input keeps nothing alive on the login node when we are gone."""
-        quoted = "'" + self.socket.replace("'", "'\\''") + "'"
         script = ("n=0; until test -S %s; do n=$((n+1)); test $n -lt 50 || exit 1; sleep 0.2; done; echo %s; exec cat >/dev/null"
-                  % (quoted, self.READY.decode("ascii")))
+                  % (quoted(self.socket), self.READY.decode("ascii")))
         return ["ssh", "-T"] + self.common() + ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177",
-                                                "-R", self.socket + ":" + self.target, "--", self.host, script]
+                                                "-R", self.socket + ":" + self.target, "--", self.host, in_sh(script)]
 
     def common(self):
         """Options of both commands: never ask, never lend the agent, notice a dead network."""
@@ -761,8 +770,11 @@ class Reverse:
 
     def prepare_argv(self):
         """Make the socket's directory ours alone, and take away the socket of an earlier connection: sshd won't replace it."""
-        quoted = ["'" + part.replace("'", "'\\''") + "'" for part in (os.path.dirname(self.socket), self.socket)]
-        return ["ssh", "-T"] + self.common() + ["--", self.host, "umask 077; mkdir -p -m 700 %s && rm -f %s" % tuple(quoted)]
+        # Others of the login node may have been there first: in a directory of theirs they could put their own socket for ours.
+        script = ("umask 077; d=%s; mkdir -p -m 700 \"$d\" && test -d \"$d\" && test ! -L \"$d\" && test -O \"$d\" && "
+                  "case $(ls -ld \"$d\") in drwx------*) exec rm -f %s;; esac; echo \"$d is not a directory of yours alone\"; exit 1"
+                  % (quoted(os.path.dirname(self.socket)), quoted(self.socket)))
+        return ["ssh", "-T"] + self.common() + ["--", self.host, in_sh(script)]
 
     def begin(self, argv):
         self.output = b""
