@@ -47,24 +47,16 @@ class ActionModule(ProgramAction):
     def _launch(self, arguments: dict, task_vars: dict) -> dict:
         laptop = reach.Laptop.from_task(arguments, task_vars, self._connection)
         request = self._request(arguments, laptop)
-        begun = time.monotonic()
         launching = arguments["state"] == "launched"
-        view = self.program("launch" if launching else "look", request, task_vars)
-        changed = bool(view.get("changed"))
+        verb = "launch" if launching else "look"
         shown = progress.Progress(self._display.display, task_vars["inventory_hostname"])
-        try:
-            while not view.get("would_submit"):
-                shown.show(view)
-                left = arguments["wait_timeout"] - (time.monotonic() - begun)
-                if view["state"] not in WAITING or view["hopeless"] or left <= 0:
-                    break
-                view = self.program(
-                    "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
-                )
-        except KeyboardInterrupt:
-            shown.interrupted(view)
-            raise
-        result = _public(view, changed)
+        view = first = self.program(verb, request, task_vars)
+        if not first.get("would_submit"):
+            view = self._await(first, request, arguments, task_vars, shown)
+            if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
+                first = self.program(verb, request, task_vars)
+                view = self._await(first, request, arguments, task_vars, shown)
+        result = _public(view, bool(first.get("changed")))
         problem = progress.problem(view, launching)
         if problem:
             return dict(result, failed=True, msg=problem)
@@ -77,9 +69,55 @@ class ActionModule(ProgramAction):
         if shown.waited and arguments["notify"]:
             progress.notify(view, result["tunnel"]["url"])
         result["msg"] = progress.ready(view, result["tunnel"])
-        result["changed"] = changed or opened
+        result["changed"] = result["changed"] or opened
         shown.finish(result["msg"])
+        if launching and view["endpoint"]["kind"] == "tls" and not self._task.check_mode:
+            # For the next job: this one serves from a copy of its own.
+            result["changed"] = self._renew_certificate(first, arguments, task_vars, shown) or result["changed"]
         return result
+
+    def _await(self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> dict:
+        """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
+        begun = time.monotonic()
+        try:
+            while True:
+                shown.show(view)
+                left = arguments["wait_timeout"] - (time.monotonic() - begun)
+                if view["state"] not in WAITING or view["hopeless"] or left <= 0:
+                    return view
+                view = self.program(
+                    "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
+                )
+        except KeyboardInterrupt:
+            shown.interrupted(view)
+            raise
+
+    def _renew_certificate(self, first: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> bool:
+        """Put a new certificate in place of one that is over or nearly so; return whether that was done.
+
+        Only for its age: another laptop's authority is no reason here, or two laptops would replace each other's for ever.
+        """
+        # Costs a tenth of a second, which a launch by way of a socket need not pay.
+        from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
+
+        request = {"config_dir": first["config_dir"], "batch_dir": arguments["batch_dir"], "root_dir": None, "settings": {}}
+        found = self.program("server_inspect", request, task_vars)["certificate"]
+        try:
+            authority = certificate.Authority.open(arguments["ca_dir"], create=False)
+            reason = certificate.needs_renewal(found["pem"], authority, found["key"])
+        except certificate.CertificateError as error:
+            shown.say(f"the certificate was left as it is: {error}")
+            return False
+        if authority is None or reason not in ("expired", "expiring"):
+            return False
+        issued = authority.issue()
+        pair = {
+            "certificate": issued.certificate, "key": issued.key,
+            "before": certificate.describe(found["pem"]), "after": certificate.describe(issued.certificate),
+        }
+        changed = self.program("server_apply", dict(request, password_hash=None, forget_logins=False, certificate=pair), task_vars)["changed"]
+        shown.say(f"the certificate was renewed; it is valid until {issued.expires:%Y-%m-%d}")
+        return changed
 
     def _request(self, arguments: dict, laptop: reach.Laptop) -> dict:
         job = {key: arguments[key] for key in ("root_dir", "idle_timeout")}

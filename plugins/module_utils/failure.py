@@ -37,8 +37,17 @@ _ADVICE = {
 }
 
 
-def from_os_error(error):
-    """Turn an OSError into a Failure that says what to do."""
+def from_os_error(error, left="Nothing else was changed by this step."):
+    """Turn an OSError into a Failure that says what to do.
+
+    :param left: str, a sentence on the state in which things were left.
+    """
     cause, advice = _ADVICE.get(error.errno, ("file-error", "Look at that path on the login node and run this again."))
     path = error.filename or "a file"
-    return Failure("%s: %s. %s Nothing else was changed by this step." % (path, error.strerror or error, advice), cause)
+    return Failure("%s: %s. %s %s" % (path, error.strerror or error, left, advice), cause)
+
+
+def sentence(text):
+    """Return text that another sentence can follow (str, harmless to print)."""
+    text = printable(str(text)).strip()
+    return text if not text or text[-1] in ".!?" else text + "."

@@ -13,7 +13,7 @@ import os
 import time
 
 from . import commands, diagnosis, files, renewal, schedulers
-from .failure import Failure
+from .failure import Failure, from_os_error, sentence
 from .lock import SessionLock
 from .places import Site
 from .schedulers import base
@@ -85,15 +85,19 @@ class Session(object):
             return {}
         return server
 
-    def ask(self, record):
+    def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.
 
+        :param jobs: dict by id, when the scheduler was asked already.
         :returns: (base.Job or None, record), the record rewritten if the session moved on.
         """
         if not record.get("job"):
             return None, record
-        wanted = [job for job in (record["job"], record.get("successor")) if job]
-        jobs = self.scheduler.look(wanted)
+        if record.get("over"):
+            # How it ended was seen once; the scheduler forgets it within minutes, and needs no asking.
+            return base.Job.from_dict(record["over"]), record
+        if jobs is None:
+            jobs = self.scheduler.look(asked_for(record))
         job = jobs[record["job"]]
         successor = jobs.get(record.get("successor"))
         if job.state == "finished" and successor is not None and successor.state != "finished":
@@ -108,7 +112,21 @@ class Session(object):
             # A compute node that may not submit left this to us.
             with self.locked():
                 record = renewal.add_successor(self, self.record())
+        if job.state == "finished" and job.id == record.get("job"):
+            record = self._remember_end(record, job)
         return job, record
+
+    def _remember_end(self, record, job):
+        with self.locked():
+            now = self.record()
+            if now.get("job") != job.id or now.get("over"):
+                return now
+            server = self.server(now)
+            if job.ends is None:
+                job.ends = server.get("updated")
+            record = dict(now, over=job.as_dict())
+            files.write_json(self.places.record, record)
+            return record
 
     def view(self, record=None, job=None, asked=True):
         """Return the session as the person should see it (dict, JSON-ready).
@@ -179,6 +197,14 @@ class Session(object):
         if request.get("check"):
             return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
         self._require_password(request)
+        try:
+            return self._start(request, resources)
+        except OSError as error:
+            job = self.record().get("job")
+            raise from_os_error(error, "Job %s was submitted." % job if job else "Nothing was submitted.")
+
+    def _start(self, request, resources):
+        """Submit under the lock, unless the session came alive meanwhile; see ``start``."""
         files.make_private_dir(self.site.sessions)
         files.make_private_dir(self.places.path)
         with self.locked() as lock:
@@ -227,7 +253,7 @@ class Session(object):
         try:
             return base.Resources.from_request(merged)
         except base.BadRequest as error:
-            raise Failure("%s Nothing was submitted." % error, "bad-resources")
+            raise Failure("%s Nothing was submitted." % sentence(error), "bad-resources")
 
     def _require_password(self, request):
         config_dir = self.facts.get("job", {}).get("config_dir") or os.path.expanduser("~/.jupyter")
@@ -273,13 +299,23 @@ class Session(object):
         if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":
             job["endpoint"] = "tls"
         job.update(session=self.name, id=record["id"], walltime=resources.walltime, renewals=renewals)
-        files.write_json(self.places.record, dict(record, submitting=True))
-        files.write_json(self.places.job, job)
-        for stale in (self.places.server, self.places.control, self.places.log):
-            files.remove(stale)
-        files.write_atomically(self.places.script, _session_script(script, self.name), mode=0o700)
+        try:
+            files.write_json(self.places.record, dict(record, submitting=True))
+            files.write_json(self.places.job, job)
+            for stale in (self.places.server, self.places.control, self.places.log):
+                files.remove(stale)
+            files.write_atomically(self.places.script, _session_script(script, self.name), mode=0o700)
+        except OSError:
+            self._forget(before)
+            raise
         record["job"] = self._hand_in(record, resources, before)
-        files.write_json(self.places.record, record)
+        try:
+            files.write_json(self.places.record, record)
+        except OSError as error:
+            # Nobody would find it again.
+            self._cancel(record["job"])
+            self._forget(before)
+            raise from_os_error(error, "Job %s, which had just been submitted, was cancelled again." % record["job"])
         view = self.view(record, asked=False)
         if renewals > 0:
             record = renewal.add_successor(self, record)
@@ -296,24 +332,29 @@ class Session(object):
         except base.Refused as error:
             self._forget(before)
             raise Failure(
-                "The scheduler refused the job: %s %s Nothing was submitted." % (_sentence(error.message), _sentence(error.advice or "")),
+                "The scheduler refused the job: %s %s Nothing was submitted." % (sentence(error.message), sentence(error.advice or "")),
                 "refused", scheduler_rc=error.rc,
             )
         except base.Unreachable as error:
-            orphan = None
+            if error.untouched:
+                self._forget(before)
+                raise Failure(
+                    "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % sentence(error),
+                    "scheduler-down",
+                )
             try:
                 orphan = self._orphan()
             except Failure:
                 # It may have taken the job before it went silent: the mark in the record makes the next launch look.
                 raise Failure(
                     "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
-                    "asks before it submits. Run launch again when the scheduler answers." % _sentence(error), "scheduler-down",
+                    "asks before it submits. Run launch again when the scheduler answers." % sentence(error), "scheduler-down",
                 )
             if orphan is not None:
                 return orphan.id
             self._forget(before)
             raise Failure(
-                "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % _sentence(error),
+                "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % sentence(error),
                 "scheduler-down",
             )
 
@@ -321,10 +362,10 @@ class Session(object):
         """Leave the session as it was before a submission that came to nothing."""
         for path in (self.places.script, self.places.job, self.places.server, self.places.control):
             files.remove(path)
-        if before:
-            files.write_json(self.places.record, before)
-        else:
+        if not before:
             files.remove(self.places.record)
+        elif before != self.record():
+            files.write_json(self.places.record, before)
 
     def wait(self, seen, hold, cached=None):
         """Wait until the session differs from what was seen, is decided, or the hold time is up.
@@ -405,7 +446,7 @@ class Session(object):
             raise Failure(
                 "Job %s of session '%s' could not be cancelled: %s The session is still as it was, its server may have been "
                 "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
-                % (job, self.name, _sentence(error)), "not-cancelled",
+                % (job, self.name, sentence(error)), "not-cancelled",
             )
 
     def _await_end(self, record, grace):
@@ -434,6 +475,13 @@ def scheduler_of(site, facts):
     )
 
 
+def asked_for(record):
+    """Return the ids that the scheduler must be asked for to know a session's state (list of str)."""
+    if record.get("over"):
+        return []
+    return [job for job in (record.get("job"), record.get("successor")) if job]
+
+
 def fingerprint(view):
     """Return what a person would call the same news (str): asked with ``seen`` to wait for other news."""
     return "|".join(str(view.get(key)) for key in ("job", "state", "reason", "node", "predicted_start", "id"))
@@ -446,7 +494,8 @@ def _state(record, job, server):
         return "none", ""
     phase = server.get("phase")
     if job is not None and job.state == "finished":
-        if phase == "failed" or job.exit_kind not in ("clean", "cancelled", "time_limit"):
+        clean = job.exit_kind in ("clean", "cancelled", "time_limit") or job.exit_kind == "unknown" and phase in ("stopping", "ended")
+        if phase == "failed" or not clean:
             return "failed", server.get("reason") or job.reason
         return "finished", server.get("reason") or job.reason
     if phase == "failed":
@@ -504,11 +553,6 @@ def _first(*values):
     return values[-1]
 
 
-def _sentence(text):
-    text = files.printable(str(text)).strip()
-    return text if not text or text[-1] in ".!?" else text + "."
-
-
 # -- verbs of the program ------------------------------------------------------------------
 
 
@@ -524,7 +568,7 @@ def launch(request):
     if view["state"] in ("queued", "held", "starting") and not request.get("check"):
         adopted = view.get("adopted")
         view = dict(session.wait(fingerprint(view), request.get("hold", 0)), adopted=adopted)
-    return dict(view, changed=changed, fingerprint=fingerprint(view))
+    return dict(view, changed=changed, fingerprint=fingerprint(view), config_dir=session.facts.get("job", {}).get("config_dir"))
 
 
 def look(request):
@@ -542,13 +586,11 @@ def info(request):
         return {"sessions": [], "set_up": False}
     sessions = [Session(site, name) for name in names]
     records = [session.record() for session in sessions]
-    wanted = [job for record in records for job in (record.get("job"), record.get("successor")) if job]
+    wanted = [job for record in records for job in asked_for(record)]
     jobs = sessions[0].scheduler.look(wanted) if wanted else {}
     views = []
     for session, record in zip(sessions, records):
-        job = jobs.get(record.get("job"))
-        if job is not None and job.state == "finished" and record.get("successor"):
-            job, record = session.ask(record)
+        job, record = session.ask(record, jobs)
         views.append(session.view(record, job, asked=False))
     return {"sessions": views, "set_up": True}
 

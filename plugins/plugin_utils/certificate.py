@@ -21,6 +21,8 @@ import stat
 import tempfile
 import typing
 
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop
+
 try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -246,11 +248,8 @@ class Authority:
 
 
 def default_directory() -> pathlib.Path:
-    """Return where the authority of this user lies: ``$XDG_DATA_HOME/hpc.jupyter``."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    # The specification says to ignore a relative one.
-    base = pathlib.Path(data) if os.path.isabs(data) else pathlib.Path.home() / ".local" / "share"
-    return base / "hpc.jupyter"
+    """Return where the authority of this user lies."""
+    return laptop.data_directory()
 
 
 def authority_to_trust(directory: str | os.PathLike | None = None) -> str | None:

@@ -32,6 +32,14 @@ FIRST_PORT = 8888
 _LONGEST_SOCKET = 104 - 1 - 17
 
 
+def data_directory() -> pathlib.Path:
+    """Return where this user keeps what must not be lost, the certificate authority: ``$XDG_DATA_HOME/hpc.jupyter``."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    # The specification says to ignore a relative one.
+    base = pathlib.Path(data) if os.path.isabs(data) else pathlib.Path.home() / ".local" / "share"
+    return base / "hpc.jupyter"
+
+
 class NoPort(Exception):
     """No local port is free in the range that was looked at."""
 

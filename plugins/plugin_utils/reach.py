@@ -60,9 +60,7 @@ class Laptop:
             raise ReachFailed(
                 "laptop-state", f"{error.filename}: {error.strerror}. What the laptop remembers of its tunnels is kept there. "
                 "Nothing was submitted. Set XDG_STATE_HOME to a directory of your own.") from error
-        from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
-
-        authority = os.path.join(arguments["ca_dir"] or certificate.default_directory(), "ca.crt")
+        authority = os.path.join(arguments["ca_dir"] or laptop.data_directory(), "ca.crt")
         return cls(
             connection=ssh,
             state=state,
