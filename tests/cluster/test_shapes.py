@@ -190,8 +190,8 @@ def test_no_forward(cluster: Cluster, forward) -> None:
 
 def test_no_forward_of_sockets(cluster: Cluster, forward) -> None:
     cluster.up("no-forward")
-    assert cluster.ssh("login", "socat UNIX-LISTEN:s,fork SYSTEM:'echo here' </dev/null >/dev/null 2>&1 &"
-                                        " until [ -S s ]; do sleep 0.1; done").returncode == 0
+    listen = "socat UNIX-LISTEN:s,fork SYSTEM:'echo here' </dev/null >/dev/null 2>&1 & until [ -S s ]; do sleep 0.1; done"
+    assert cluster.ssh("login", listen).returncode == 0
     refused = forward(cluster, "/home/carol/s")
     assert refused.get() == ""
     assert "refused streamlocal port forward" in cluster.verb("sshd-log", "login").stdout
