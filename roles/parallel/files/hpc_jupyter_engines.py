@@ -316,7 +316,8 @@ def judge_probe(answers, count, label, output="", status=0):
     if broken:
         return ("mpi4py can't be used on %s: %s. Name the module of the MPI that mpi4py was built for in jupyter_modules."
                 % (broken[0]["host"], broken[0]["error"].rstrip(".")))
-    if len(answers) < count and re.search(r"not built with SLURM'?s PMI|PMI2?_Init|abort before MPI_INIT", output):
+    killed = label.startswith("srun") and not answers and re.search(r"Terminated|Killed|Aborted", output)
+    if len(answers) < count and (killed or re.search(r"not built with SLURM'?s PMI|PMI2?_Init|abort before MPI_INIT", output)):
         family = mpi_family(output)
         return "the MPI of mpi4py%s does not understand how it was started by it (another PMI)." % (", %s," % family if family else "")
     if len(answers) < count or status:
@@ -581,6 +582,14 @@ class Controller(Local, launcher.LocalControllerLauncher):
             except OSError:
                 pass
         return super().start()
+
+    def notify_stop(self, data):
+        # One that is ended while it starts its schedulers leaves them behind; they are in the group that it leads.
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            pass
+        return super().notify_stop(data)
 
 
 class AllocationEngines(Local, launcher.LocalProcessLauncher, launcher.EngineLauncher):

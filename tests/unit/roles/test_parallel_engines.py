@@ -176,6 +176,7 @@ def test_a_world_of_the_right_size_is_fine(engines):
     ([answer(size=1), answer(size=1)], "/usr/bin/mpiexec (MPICH)", "", ["Open MPI v4.1.4", "another MPI", "MPICC=mpicc"]),
     ([answer(size=1), answer(size=1)], "srun", "", ["alone in an MPI world", "Open MPI v4.1.4"]),
     ([answer(error="RuntimeError: cannot load MPI library")], "srun", "", ["n1", "cannot load MPI library", "jupyter_modules"]),
+    ([], "srun", "slurmstepd-node1: error: *** STEP 13.2 ON node1 CANCELLED ***\nsrun: error: node1: task 0: Terminated\n", ["another PMI"]),
     ([], "srun", "OMPI was not built with SLURM's PMI support", ["PMI"]),
     ([answer()], "srun", "srun: error: n2: something odd\n", ["1 of 2", "n2: something odd"]),
 ])
