@@ -31,13 +31,13 @@ _VALUES = {
     "sacct": "jo",
     "pbsnodes": "FsN",
 }
-# Used all the same. No recorded cluster had a GPU, so that asking for one was refused (which shows that the words
-# are understood) or, in OpenPBS, where ngpus is a resource that a site must define, not tried.
+# Used all the same. No recorded cluster of PBS had a GPU: TORQUE refused to give one (which shows that the words are
+# understood), and OpenPBS, where ngpus is a resource that a site must define, was not asked. -C is a person's own option.
 UNRECORDED = {
     "openpbs-23.06.06": {"-l select:ngpus"},
     "openpbs-head": {"-l select:ngpus"},
     "torque-6.1.3": {"-l nodes:gpus"},
-    "slurm-22.05-forms": {"--gres=", "-l naccelerators", "-C", "-A"},
+    "slurm-22.05-forms": {"-C"},
 }
 # A form, and another that was recorded to print the very same: states were recorded mostly without -x,
 # and state-R-x shows that -x changes nothing for a job that is known.

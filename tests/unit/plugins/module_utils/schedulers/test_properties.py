@@ -14,15 +14,16 @@ from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers 
 
 SLOWLY = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
+SLURM_JOB = replay.answered_id("slurm-22.05-forms", "slurm-cancel-running/1")
 # What a real one printed of a job that runs: (class, id, answers by command).
 RUNNING = {
     "openpbs": (openpbs.OpenPBS, "232.pbs-login", {"qstat": replay.load("openpbs-23.06.06")["state-R-x"]["stdout"]}),
     "openpbs-head": (openpbs.OpenPBS, replay.answered_id("openpbs-head", "state-R-x"), {"qstat": replay.load("openpbs-head")["state-R-x"]["stdout"]}),
     "torque": (torque.Torque, "150.tq-login.torque.test", {"qstat": replay.load("torque-6.1.3")["state-R-qstat-fx"]["stdout"]}),
-    "slurm": (slurm.Slurm, "3", {
+    "slurm": (slurm.Slurm, SLURM_JOB, {
         "squeue": replay.load("slurm-22.05-forms")["slurm-cancel-running/1"]["stdout"],
-        "scontrol": "JobId=3 JobName=jupyter-full\n   JobState=RUNNING Reason=None\n   NodeList=node1\n", "sacct": ""}),
-    "slurm_pbs": (slurm_pbs.SlurmPBS, "16", {"qstat": replay.load("slurm-22.05-forms")["slurm_pbs-cancel-running/1"]["stdout"]}),
+        "scontrol": "JobId=%s JobName=jupyter-full\n   JobState=RUNNING Reason=None\n   NodeList=node1\n" % SLURM_JOB, "sacct": ""}),
+    "slurm_pbs": (slurm_pbs.SlurmPBS, replay.answered_id("slurm-22.05-forms", "slurm_pbs-cancel-running/1"), {"qstat": replay.load("slurm-22.05-forms")["slurm_pbs-cancel-running/1"]["stdout"]}),
 }
 # Bytes that break out of quotes, lines, tags and terminals. No letters: they could spell an ending.
 GARBAGE = st.lists(st.sampled_from([
