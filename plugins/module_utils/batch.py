@@ -13,7 +13,7 @@ import zipfile
 
 from . import commands, files, preflight, program, schedulers
 from .connect_launcher import render as render_launcher
-from .failure import Failure
+from .failure import Failure, sentence
 from .job_script import Environment, render
 from .places import Site
 from .schedulers import base
@@ -60,6 +60,7 @@ def apply(request):
         "poll_interval": request.get("poll_interval"),
         "jupyter": jupyter,
         "connect": connect_path,
+        "program": program.digest(program.SOURCES),
     }
     script = render(
         scheduler.directives(resources, "jupyter-default"), environment, site.path,
@@ -94,7 +95,7 @@ def _resources(given):
     try:
         return base.Resources.from_request(given or {})
     except base.BadRequest as error:
-        raise Failure("%s Nothing was changed." % error, "bad-resources")
+        raise Failure("%s Nothing was changed." % sentence(error), "bad-resources")
 
 
 def _job(request):
@@ -122,8 +123,7 @@ def _scheduler(request, site):
         return schedulers.detect(commands.run, wanted=asked, modules=modules)
     except base.NotFound as error:
         raise Failure(
-            "%s Nothing was changed. Set jupyter_scheduler to openpbs, torque or slurm and jupyter_modules to what brings its "
-            "commands, or jupyter_scheduler: local for a host without a batch system." % error, "no-scheduler")
+            "%s Nothing was changed." % sentence(error), "no-scheduler")
 
 
 def _preflight(request, site, environment, warnings):

@@ -110,11 +110,14 @@ def write_atomically(path, data, mode=PRIVATE_FILE, backup=False):
         if backup and exists:
             kept = _keep(target)
         os.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
         try:
             os.unlink(temporary)
         except OSError:
             pass
+        # A full disk shows at write or fsync, which name no file.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = path
         raise
     return kept
 
@@ -170,6 +173,9 @@ def create_exclusively(path, data):
         with os.fdopen(handle, "wb") as stream:
             stream.write(data.encode("utf-8"))
         return True
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
     finally:
         os.unlink(temporary)
 
@@ -206,6 +212,43 @@ def read_json(path, default=None):
 def write_json(path, value, mode=PRIVATE_FILE):
     """Write a JSON file atomically, with stable order and a newline at its end."""
     write_atomically(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode=mode)
+
+
+def age(path):
+    """Return the seconds since a file was last written or touched, by the clock of its own file system.
+
+    :returns: float, or None when the file is gone.
+    :raises OSError: if its directory can't be written.
+    """
+    handle, probe = tempfile.mkstemp(prefix=".hpc.jupyter-", dir=os.path.dirname(path))
+    try:
+        os.close(handle)
+        os.utime(probe, None)
+        return os.stat(probe).st_mtime - os.stat(path).st_mtime
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return None
+        raise
+    finally:
+        os.unlink(probe)
+
+
+def sweep(directory, oldest):
+    """Remove what writers that were killed left in a directory of ours.
+
+    :param oldest: float, seconds: younger ones may belong to a living writer.
+    """
+    for name in os.listdir(directory):
+        if name.startswith(".") or name.startswith("lock."):
+            path = os.path.join(directory, name)
+            since = age(path)
+            if since is not None and since > oldest:
+                remove(path)
+
+
+def is_full(error):
+    """Tell whether an OSError means that no room is left, on the disk or in the user's quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def remove(path):

@@ -68,15 +68,16 @@ def home(path):
     :param path: str, an existing directory.
     :returns: str or None, what is wrong.
     """
+    probe = os.path.join(path, ".hpc.jupyter-space")
     try:
-        probe = os.path.join(path, ".hpc.jupyter-space")
         with open(probe, "wb") as stream:
             stream.write(b"\0" * 65536)
             stream.flush()
             os.fsync(stream.fileno())
-        os.unlink(probe)
     except OSError as error:
         return "%s can't be written: %s" % (path, error.strerror)
+    finally:
+        files.remove(probe)
     status = os.statvfs(path)
     free = status.f_bavail * status.f_frsize
     if free < NEEDED_BYTES:
