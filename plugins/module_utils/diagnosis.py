@@ -63,7 +63,9 @@ def explain(record, job, server, places):
     kind = job.exit_kind if job is not None else None
     if job is not None and answer["exit"] is None:
         answer["exit"] = job.exit_code
-    reason = printable(server.get("reason") or "") or _ENDINGS.get(kind, "The session is over.")
+    # The keeper only knows the signal that it got; the scheduler knows why.
+    said = "" if server.get("cause") == "signal" and kind in ("time_limit", "cancelled") else server.get("reason") or ""
+    reason = printable(said) or _ENDINGS.get(kind, "The session is over.")
     if kind in ("failed", "unknown") and not server:
         text = "\n".join(lines)
         for pattern, cause, remedy in _CAUSES:
