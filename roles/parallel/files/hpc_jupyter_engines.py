@@ -585,10 +585,11 @@ class Controller(Local, launcher.LocalControllerLauncher):
 
     def notify_stop(self, data):
         # One that is ended while it starts its schedulers leaves them behind; they are in the group that it leads.
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except OSError:
-            pass
+        if self.pid > 1:
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except OSError:
+                pass
         return super().notify_stop(data)
 
 
