@@ -96,7 +96,9 @@ def _forwarding(connection: Connection, target: routes.Target, laptop_id: str) -
                         greeted = probe.recv(len(GREETING)) == GREETING
                     return Finding(True) if greeted else Finding(False, f"{connection.host} lets nothing be forwarded")
             with open(errors, "rb") as stream:
-                return Finding(False, ssh_errors.read(stream.read()).said or f"{connection.host} does not answer")
+                reading = ssh_errors.read(stream.read())
+            no_login = reading.cause in ("auth", "host-key-unknown", "host-key-changed", "unreachable")
+            return Finding(False, reading.said or f"{connection.host} does not answer", "no-login" if no_login else "")
         except OSError as error:
             return Finding(False, f"{connection.host} lets nothing be forwarded ({error.strerror or error})")
         finally:
@@ -123,7 +125,7 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
         found["jump"] = jump.result() if jump else Finding(None, "the laptop was not asked")
         allowed = forwarding.result() if forwarding else Finding(None)
     if allowed.works is False:
-        for name in ("relay", "reverse"):
+        for name in routes.AUTO if allowed.how == "no-login" else ("relay", "reverse"):
             found[name] = Finding(False, allowed.why)
     if "administratively prohibited" in found["jump"].why:
         # To a node's port 22 or to its server's: for sshd that is the same.

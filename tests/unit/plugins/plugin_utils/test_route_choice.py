@@ -47,6 +47,12 @@ def test_none_that_fits_is_said_with_each_reason(monkeypatch, tmp_path, found):
         chosen(monkeypatch, tmp_path, **found)
 
 
+def test_who_can_not_log_in_at_all_has_no_route(monkeypatch, tmp_path):
+    outside = Finding(False, "Permission denied (publickey).", "no-login")
+    with pytest.raises(route_choice.NoRoute, match="jump: Permission denied.*direct: Permission denied"):
+        chosen(monkeypatch, tmp_path, relay=YES, jump=YES, direct=Finding(True, "", "rebind"), forwarding=outside)
+
+
 def test_a_login_node_that_forbids_a_jump_forbids_direct_as_well(monkeypatch, tmp_path):
     prohibited = Finding(False, "channel 0: open failed: administratively prohibited: open failed")
     with pytest.raises(route_choice.NoRoute, match="direct: .*prohibited"):
