@@ -11,15 +11,16 @@ import webbrowser
 
 from ansible.errors import AnsibleConnectionFailure
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
     ProgramFailed,
+    program_sources,
     reach_failure,
 )
 
-WAITING = ("queued", "held", "starting")
 _RESOURCES = ("nodes", "cores", "memory", "gpus", "walltime", "queue", "account", "options")
 
 
@@ -51,6 +52,10 @@ class ActionModule(ProgramAction):
         verb = "launch" if launching else "look"
         shown = progress.Progress(self._display.display, task_vars["inventory_hostname"])
         view = first = self.program(verb, request, task_vars)
+        if first.pop("outdated", False):
+            self._display.warning(
+                f"What setup put on {task_vars['inventory_hostname']} is of another version of this collection than this launch. "
+                "Run 'ansible-playbook hpc.jupyter.setup' again.")
         if not first.get("would_submit"):
             view = self._await(first, request, arguments, task_vars, shown)
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
@@ -80,10 +85,13 @@ class ActionModule(ProgramAction):
         """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
         begun = time.monotonic()
         try:
+            waited = False
             while True:
                 shown.show(view)
                 left = arguments["wait_timeout"] - (time.monotonic() - begun)
-                if view["state"] not in WAITING or view["hopeless"] or left <= 0:
+                # A scheduler that goes silent meanwhile does not end the wait: its job is most likely there.
+                waited = progress.waits(view) or waited and view["state"] == "unknown"
+                if not waited or view["hopeless"] or left <= 0:
                     return view
                 view = self.program(
                     "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
@@ -132,6 +140,7 @@ class ActionModule(ProgramAction):
             "mail": arguments["mail"],
             "hold": min(arguments["hold"], arguments["wait_timeout"]),
             "check": self._task.check_mode,
+            "program": digest(program_sources()),
         }
 
     def _reach(self, laptop: reach.Laptop, arguments: dict, view: dict, task_vars: dict, shown) -> dict:
@@ -172,5 +181,5 @@ class ActionModule(ProgramAction):
 
 
 def _public(view: dict, changed: bool) -> dict:
-    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir")}
+    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated")}
     return dict(result, changed=changed)

@@ -8,18 +8,19 @@ process can only mean that a submission may have been cut in the middle, and who
 over asks the scheduler for a job of the session's name before submitting one.
 """
 
+import json
 import os
 import socket
+import threading
 import time
 
 from . import files
 from .failure import Failure
 
-import json
-
-# A submission takes seconds. Longer than this on another host, whose processes can't be seen
-# from here, it has been cut off.
-FOREIGN_AGE = 120.0
+# A holder touches its lock this often. One of another host, whose processes can't be seen from
+# here, that was not touched for so long has been cut off.
+HEARTBEAT = 5.0
+FOREIGN_AGE = 45.0
 
 
 def process_started(pid):
@@ -46,13 +47,15 @@ class SessionLock(object):
 
     :param path: str.
     :param patience: float, seconds to wait for another holder.
+    :ivar taken_over: bool, whether its last holder left it behind.
     """
 
-    def __init__(self, path, patience=60.0):
+    def __init__(self, path, patience=100.0):
         self.path = path
         self.patience = patience
         self.taken_over = False
         self._text = None
+        self._released = threading.Event()
 
     def __enter__(self):
         deadline = time.time() + self.patience
@@ -61,9 +64,11 @@ class SessionLock(object):
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "process": process_started(os.getpid()),
-                "since": time.time(),
             }, sort_keys=True)
             if files.create_exclusively(self.path, self._text):
+                beating = threading.Thread(target=self._beat)
+                beating.daemon = True
+                beating.start()
                 return self
             there = files.read_text(self.path)
             if there is not None and self._abandoned(there) and self._take_away(there):
@@ -73,30 +78,35 @@ class SessionLock(object):
                 raise Failure(
                     "Another launch or stop of this session has been at work for over %d seconds (%s). "
                     "This one changed nothing. Look with 'ansible-playbook hpc.jupyter.status', then try again."
-                    % (self.patience, there),
+                    % (self.patience, there or "it has just ended"),
                     "locked",
                 )
             time.sleep(0.1)
 
     def __exit__(self, *error):
+        self._released.set()
         # Only ours: after a takeover by somebody who thought us dead it is theirs.
         if files.read_text(self.path) == self._text:
             files.remove(self.path)
+
+    def _beat(self):
+        while not self._released.wait(HEARTBEAT):
+            try:
+                os.utime(self.path, None)
+            except OSError:
+                pass  # taken over, or the file system is away for a moment
 
     def _abandoned(self, text):
         try:
             holder = json.loads(text)
             host, pid = holder["host"], int(holder["pid"])
-            since = float(holder["since"])
         except (ValueError, KeyError, TypeError):
-            # Written whole or not at all, so this is none of ours; it blocks nobody for long.
-            try:
-                return time.time() - os.stat(self.path).st_mtime > FOREIGN_AGE
-            except OSError:
-                return False
+            host = None  # written whole or not at all, so this is none of ours; it blocks nobody for long
         if host == socket.gethostname():
             return process_started(pid) != holder.get("process")
-        return time.time() - since > FOREIGN_AGE
+        # By the clock of the file system: those of two hosts may be hours apart.
+        age = files.age(self.path)
+        return age is not None and age > FOREIGN_AGE
 
     def _take_away(self, text):
         """Move a dead holder's lock aside; only one of several that try succeeds in it."""

@@ -7,6 +7,7 @@ The controller sends these sources over stdin (``plugin_utils/remote.py``); setu
 them as ``program.pyz``, which ``~/.jupyter_connect`` and the keeper call by command line.
 """
 
+import hashlib
 import importlib
 import json
 import os
@@ -40,6 +41,14 @@ COMMANDS = {
 
 # The sources of this program by relative path, set by the controller's payload: setup installs them.
 SOURCES = {}
+
+
+def digest(sources):
+    """Return what tells one version of this program from another (str).
+
+    :param sources: dict, relative path -> text.
+    """
+    return hashlib.sha256(json.dumps(sorted(sources.items())).encode("ascii")).hexdigest()[:16]
 
 
 def load(module):

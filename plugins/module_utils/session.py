@@ -14,12 +14,15 @@ import time
 
 from . import commands, diagnosis, files, renewal, schedulers
 from .failure import Failure, from_os_error, sentence
-from .lock import SessionLock
+from .lock import FOREIGN_AGE, SessionLock
 from .places import Site
 from .schedulers import base
 
 JOB_PREFIX = "jupyter-"
 ALIVE = ("queued", "held", "starting", "ready", "ending", "unknown")
+WAITING = ("queued", "held", "starting", "unknown")
+# Beyond this the clock of the node is not that of the file system, in which the login node thinks.
+CLOCK_TOLERANCE = 5.0
 # Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
 FILE_INTERVAL = 0.05
 FIRST_ASK = 1.0
@@ -57,12 +60,12 @@ class Session(object):
         return self._scheduler
 
     @contextlib.contextmanager
-    def locked(self):
+    def locked(self, **patience):
         """Hold the session's lock; within itself it costs nothing."""
         if self._lock is not None:
             yield self._lock
             return
-        with SessionLock(self.places.lock) as self._lock:
+        with SessionLock(self.places.lock, **patience) as self._lock:
             try:
                 yield self._lock
             finally:
@@ -83,7 +86,7 @@ class Session(object):
         # A file of the job before (a renewal, or a launch after the end) says nothing of this one.
         if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
             return {}
-        return server
+        return _by_our_clock(server, _stamp(self.places.server))
 
     def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.
@@ -105,7 +108,7 @@ class Session(object):
                 with self.locked():
                     record = self.record()
                     if record.get("successor") == successor.id:
-                        record = renewal.move_on(self, record)
+                        record = renewal.move_on(self, record, job)
                 if record.get("job") == successor.id:
                     job = successor
         elif job.state == "running" and record.get("renewals_left") and not record.get("successor"):
@@ -117,16 +120,22 @@ class Session(object):
         return job, record
 
     def _remember_end(self, record, job):
-        with self.locked():
-            now = self.record()
-            if now.get("job") != job.id or now.get("over"):
-                return now
-            server = self.server(now)
-            if job.ends is None:
-                job.ends = server.get("updated")
-            record = dict(now, over=job.as_dict())
-            files.write_json(self.places.record, record)
-            return record
+        if job.ends is None:
+            job.ends = self.server(record).get("updated")
+        try:
+            # Only a convenience: who is at work on the session, or a home without room, must not keep a look waiting.
+            with self.locked(patience=0):
+                now = self.record()
+                if now.get("job") != job.id or now.get("over"):
+                    return now
+                record = dict(now, over=job.as_dict())
+                files.write_json(self.places.record, record)
+        except Failure:
+            pass
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+        return record
 
     def view(self, record=None, job=None, asked=True):
         """Return the session as the person should see it (dict, JSON-ready).
@@ -140,7 +149,7 @@ class Session(object):
         state, reason = _state(record, job, server)
         resources = record.get("resources", {})
         started = _first(server.get("started"), job and job.started)
-        ends = _first(server.get("ends"), job and job.ends)
+        ends = _first(server.get("ends"), job and job.state != "queued" and job.ends)
         view = {
             "session": self.name,
             "id": record.get("id"),
@@ -169,7 +178,7 @@ class Session(object):
             "renewals_left": record.get("renewals_left", 0),
             "renewal_problem": record.get("renewal_problem"),
             "jobs": record.get("jobs", []) + ([record["job"]] if record.get("job") else []),
-            "core_hours": _core_hours(record, job, started),
+            "core_hours": renewal.core_hours(record, job, _first(job and job.started, started)),
             "log": self.places.log,
             "batch_dir": self.site.path,
             "relay_dir": record.get("relay_dir"),
@@ -192,7 +201,7 @@ class Session(object):
             return dict(self.view(asked=False), would_submit=True, set_up=False), True
         resources = self._resources(request)
         view = self.view()
-        if view["state"] in ALIVE:
+        if view["state"] in ALIVE and not _ends_for_good(view):
             return self._adopted(view), False
         if request.get("check"):
             return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
@@ -209,6 +218,14 @@ class Session(object):
         files.make_private_dir(self.places.path)
         with self.locked() as lock:
             view = self.view()
+            if _ends_for_good(view):
+                # A stop that was cut off, or a server that ends by itself at this moment.
+                self._await_over(view["job"])
+                view = self.view()
+                if _ends_for_good(view):
+                    raise Failure(
+                        "Job %s of session '%s' is still about to end. Nothing was submitted. Run launch again in a minute."
+                        % (view["job"], self.name), "ending", session=view)
             if view["state"] in ALIVE:
                 return self._adopted(view), False
             if lock.taken_over or self._cut_off():
@@ -376,11 +393,12 @@ class Session(object):
         :returns: dict, a view.
         """
         deadline = time.time() + hold
-        interval = max(FIRST_ASK, float(self.facts.get("poll_interval") or 0))
+        shortest = interval = max(FIRST_ASK, float(self.facts.get("poll_interval") or 0))
         record = self.record()
         job = cached
         next_ask = 0 if job is None else time.time() + interval
         server_stamp = object()
+        log_stamp = _stamp(self.places.log)
         while True:
             if time.time() >= next_ask:
                 job, record = self.ask(record)
@@ -394,8 +412,13 @@ class Session(object):
                 else:
                     server_stamp = stamp
                     view = self.view(record, job, asked=False)
-            if view is not None and (fingerprint(view) != seen or view["state"] not in ("queued", "held", "starting")):
+            if view is not None and (fingerprint(view) != seen or not _waits(view)):
                 return view
+            if server_stamp is None and _stamp(self.places.log) != log_stamp:
+                # The job has begun, or its script failed before there was a keeper to say so.
+                log_stamp = _stamp(self.places.log)
+                interval = shortest
+                next_ask = min(next_ask, time.time() + shortest)
             if time.time() >= deadline:
                 return view or self.view(record, job, asked=False)
             time.sleep(FILE_INTERVAL)
@@ -412,42 +435,92 @@ class Session(object):
         if request.get("check"):
             view = self.view()
             return view, view["state"] in ALIVE
-        with self.locked() as lock:
-            record = self.record()
-            if (lock.taken_over or record.get("submitting")) and not record.get("job"):
-                found = self._orphan()
-                record = dict(record, job=found.id if found else None, submitting=False)
-            if not record.get("job"):
-                files.write_json(self.places.record, dict(record, submitting=False))
-                return self.view(asked=False), False
-            if record.get("successor"):
-                # First of all: every way the job can end but a clean one would start it.
-                self._cancel(record["successor"])
-            record = dict(record, successor=None, stopped=True, renewals_left=0)
-            files.write_json(self.places.record, record)
-            job = self.scheduler.look([record["job"]])[record["job"]]
-            changed = job.state != "finished"
-            if job.state in ("running", "unknown") and self.server(record).get("phase") in ("ready", "starting"):
-                files.write_json(self.places.control, {"stop": True})
+        with contextlib.ExitStack() as stack:
+            taken_over = False
+            try:
+                taken_over = stack.enter_context(self.locked()).taken_over
+            except OSError as error:
+                # In a home without room nobody else gets the lock either, nor submits; and jobs can be ended all the same.
+                if not files.is_full(error):
+                    raise
+            return self._stop(request, taken_over)
+
+    def _stop(self, request, taken_over):
+        record = self.record()
+        if (taken_over or record.get("submitting")) and not record.get("job"):
+            found = self._orphan()
+            record = dict(record, job=found.id if found else None, submitting=False)
+        if not record.get("job"):
+            self._note(self.places.record, dict(record, submitting=False))
+            return self.view(asked=False), False
+        job, record = self._without_successor(record)
+        changed = job.state != "finished"
+        if job.state in ("running", "unknown") and self.server(record).get("phase") in ("ready", "starting"):
+            if self._note(self.places.control, {"stop": True}):
                 self._await_end(record, float(request.get("grace", 20)))
-            if changed:
-                self._cancel(record["job"])
-                job = self._await_over(record["job"])
-            final = dict(record, job=None, jobs=record.get("jobs", []) + [record["job"]], ended=time.time())
-            files.write_json(self.places.record, final)
-            for path in (self.places.control, self.places.job, self.places.script, self.places.server):
-                files.remove(path)
-            return dict(self.view(final, asked=False), job=record["job"], state="stopped"), changed
+        if changed:
+            self._cancel(record["job"])
+            job = self._await_over(record["job"])
+        # First of all room, where there was none.
+        for path in (self.places.control, self.places.job, self.places.script, self.places.server):
+            files.remove(path)
+        spent = renewal.core_hours(record, job, job.started)
+        final = dict(record, job=None, over=None, jobs=record.get("jobs", []) + [record["job"]], ended=time.time(), core_hours=spent)
+        if not self._note(self.places.record, final):
+            files.remove(self.places.record)
+        with contextlib.suppress(OSError):
+            files.sweep(self.places.path, FOREIGN_AGE)
+        return dict(self.view(final, asked=False), job=record["job"], state="stopped"), changed
+
+    def _without_successor(self, record):
+        """Take a session's renewals away, first of all: every way its job can end but a clean one would start the next.
+
+        :returns: (base.Job, record) of the job that the session has now: the successor when that has taken over already.
+        """
+        try:
+            orphan = renewal.orphan(self, record)
+        except base.Unreachable as error:
+            raise self._not_cancelled("The successor of job %s" % record["job"], error)
+        if orphan is not None:
+            record = dict(record, successor=orphan.id)
+        jobs = self.scheduler.look(asked_for(record))
+        job, successor = jobs.get(record["job"]), jobs.get(record.get("successor"))
+        if job is None:
+            job = base.Job.from_dict(record["over"])
+        record = dict(record, stopped=True, renewing=False, renewals_left=0)
+        if successor is not None and job.state == "finished" and successor.state != "finished":
+            record = dict(record, job=successor.id, successor=None, jobs=record.get("jobs", []) + [job.id],
+                          core_hours=renewal.core_hours(record, job, job.started))
+            job = successor
+        elif successor is not None:
+            self._cancel(successor.id)
+            record = dict(record, successor=None)
+        self._note(self.places.record, record)
+        return job, record
+
+    @staticmethod
+    def _note(path, value):
+        """Write a file of the session; return False where there is no room for it."""
+        try:
+            files.write_json(path, value)
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            return False
+        return True
 
     def _cancel(self, job):
         try:
             return self.scheduler.cancel(job)
         except (base.Unreachable, base.Refused) as error:
-            raise Failure(
-                "Job %s of session '%s' could not be cancelled: %s The session is still as it was, its server may have been "
-                "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
-                % (job, self.name, sentence(error)), "not-cancelled",
-            )
+            raise self._not_cancelled("Job %s" % job, error)
+
+    def _not_cancelled(self, what, error):
+        return Failure(
+            "%s of session '%s' could not be cancelled: %s The session is still as it was, its server may have been "
+            "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
+            % (what, self.name, sentence(error)), "not-cancelled",
+        )
 
     def _await_end(self, record, grace):
         deadline = time.time() + grace
@@ -499,7 +572,7 @@ def _state(record, job, server):
             return "failed", server.get("reason") or job.reason
         return "finished", server.get("reason") or job.reason
     if phase == "failed":
-        return "failed", server.get("reason")
+        return "ending" if record.get("successor") else "failed", server.get("reason")
     if phase in ("stopping", "ended"):
         return "ending", server.get("reason")
     if job is not None and job.state in ("queued", "held", "ending", "unknown"):
@@ -514,12 +587,24 @@ def _state(record, job, server):
     return "queued", ""
 
 
-def _core_hours(record, job, started):
-    if not started or not job:
-        return None
-    cores = job.cores_total or (record.get("resources", {}).get("nodes") or 1) * (record.get("resources", {}).get("cores") or 1)
-    end = time.time() if job.state in ("running", "ending") else (job.ends or time.time())
-    return round(max(0.0, end - started) / 3600.0 * cores, 3)
+def _waits(view):
+    """Tell whether a view may change by itself into a better one: a renewal counts."""
+    return view["state"] in WAITING or view["state"] == "ending" and bool(view["successor"])
+
+
+def _ends_for_good(view):
+    return view["state"] == "ending" and not view["successor"]
+
+
+def _by_our_clock(server, stamp):
+    """Return server.json with its times by the clock that stamped the file: that of the node may be hours off."""
+    try:
+        off = stamp[0] - server["updated"]
+    except (KeyError, TypeError):
+        return server
+    if abs(off) <= CLOCK_TOLERANCE:
+        return server
+    return dict(server, **dict((key, server[key] + off) for key in ("started", "ends", "updated") if server.get(key)))
 
 
 def _session_script(script, name):
@@ -565,10 +650,16 @@ def launch(request):
     """
     session = Session(Site(request.get("batch_dir")), request["session"])
     view, changed = session.start(request)
-    if view["state"] in ("queued", "held", "starting") and not request.get("check"):
+    if _waits(view) and not request.get("check"):
         adopted = view.get("adopted")
         view = dict(session.wait(fingerprint(view), request.get("hold", 0)), adopted=adopted)
-    return dict(view, changed=changed, fingerprint=fingerprint(view), config_dir=session.facts.get("job", {}).get("config_dir"))
+    return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request), config_dir=session.facts.get("job", {}).get("config_dir"))
+
+
+def _is_outdated(session, request):
+    """Tell whether setup put another version of this program here than the one that asks."""
+    facts = files.read_json(session.site.facts_path) or {}
+    return bool(facts and request.get("program") and facts.get("program") != request["program"])
 
 
 def look(request):
@@ -629,7 +720,7 @@ def start_and_wait(batch_dir, name, progress, patience=None):
     deadline = None if patience is None else time.time() + patience
     while True:
         progress(view)
-        if view["state"] not in ("queued", "held", "starting") or view["hopeless"]:
+        if not _waits(view) or view["hopeless"]:
             return view
         if deadline is not None and time.time() > deadline:
             return view

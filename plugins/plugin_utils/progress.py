@@ -45,12 +45,21 @@ def describe(view: dict) -> str:
         if view.get("predicted_start"):
             text += f"; expected to start at {clock(view['predicted_start'])}"
         return text
+    if state == "unknown":
+        return f"the scheduler can't be asked about {job}" + (f": {reason}" if reason else "")
+    if state == "ending" and view.get("successor"):
+        return f"ending: {job}; the session goes on in job {view['successor']}"
     if state == "starting":
         return f"running: {job} on {view['node'] or 'a node'}, the server is starting"
     if state == "ready":
         left = f", {duration(view['time_left'])} left" if view.get("time_left") else ""
         return f"ready: {job} on {view['node']}{left}"
     return f"{state}: {job}" + (f", {reason}" if reason else "")
+
+
+def waits(view: dict) -> bool:
+    """Tell whether a session may get ready by itself: it waits, starts, or is on its way to its next job."""
+    return view["state"] in ("queued", "held", "starting") or view["state"] == "ending" and bool(view.get("successor"))
 
 
 class Progress:
@@ -92,6 +101,8 @@ class Progress:
 def problem(view: dict, launching: bool) -> str | None:
     """Return why a session can't be used, with what to type next, or None."""
     name, state = view["session"], view["state"]
+    if waits(view) and not view.get("hopeless"):
+        return None
     reason = printable(view.get("reason") or "")
     if state == "failed" or launching and state in ("finished", "ending"):
         lines = "\n".join(f"    {line}" for line in view.get("log_tail") or [])
@@ -153,7 +164,8 @@ def stopped(views: list[dict], check: bool = False) -> str:
 def notify(view: dict, url: str) -> None:
     """Show a desktop notification where the laptop has a way to."""
     title, text = "Jupyter is ready", f"Session {view['session']} runs on {view['node']}: {url}"
-    for argv in (["notify-send", "--", title, text], ["terminal-notifier", "-title", title, "-message", text]):
+    script = ["on run argv", "display notification (item 2 of argv) with title (item 1 of argv)", "end run"]
+    for argv in (["notify-send", "--", title, text], ["osascript", *[word for line in script for word in ("-e", line)], title, text]):
         if shutil.which(argv[0]):
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
             return
