@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventories to copy work when copied and filled in, with the collection built and installed, from any directory."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from harness import PASSWORD, ROOT, Controller
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A collections path into which ansible-galaxy installed what it built."""
+    directory = tmp_path_factory.mktemp("galaxy")
+    galaxy = str(pathlib.Path(sys.executable).parent / "ansible-galaxy")
+    subprocess.run([galaxy, "collection", "build", str(ROOT), "--output-path", str(directory)], check=True, stdout=subprocess.DEVNULL)
+    archive, = directory.glob("hpc-jupyter-*.tar.gz")
+    # Without its own path, one that is installed elsewhere would do.
+    subprocess.run([galaxy, "collection", "install", str(archive), "-p", str(directory)], check=True, stdout=subprocess.DEVNULL,
+                   env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(directory)))
+    return str(directory)
+
+
+def copied(name: str, target: pathlib.Path, **replaced: str) -> pathlib.Path:
+    """Copy an example and fill in what is in capitals there."""
+    shutil.copytree(ROOT / "inventory" / name, target)
+    for path in target.rglob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        for placeholder, value in replaced.items():
+            text = text.replace(placeholder.replace("_EXAMPLE_", ".EXAMPLE."), value)
+        path.write_text(text, encoding="utf-8")
+    return target
+
+
+def controller(home, collections, directory, **variables):
+    # Its own ansible.cfg names the inventory, so -i only repeats it.
+    return Controller(home, collections, "hosts.yml", {"jupyter_password": PASSWORD, **variables}, cwd=directory)
+
+
+def test_one_cluster(account, installed, tmp_path):
+    directory = copied("one-cluster", tmp_path / "mine", LOGIN_EXAMPLE_ORG="login", YOUR_NAME="carol")
+    laptop = controller(tmp_path, installed, directory, ansible_ssh_common_args=f"-F {account.ssh_config}", jupyter_memory="300M")
+    assert laptop.run("setup").succeeded().changed
+    assert not laptop.run("setup").succeeded().changed
+    session = laptop.run("launch").succeeded().of("session")
+    assert session["state"] == "ready" and session["resources"]["cores"] == 2
+    laptop.run("stop").succeeded()
+
+
+def test_a_site_with_many_users(account, installed, tmp_path):
+    account.clear("dave")
+    directory = copied("site", tmp_path / "ours", LOGIN_EXAMPLE_ORG="login", QUEUE="batch")
+    key = f"-F {account.ssh_config} -i {account.state}/keys/{{{{ ansible_user }}}}"
+    staff = controller(tmp_path, installed, directory, ansible_ssh_common_args=key)
+    assert staff.run("setup").succeeded().changed
+    assert not staff.run("setup").succeeded().changed
+    for user, project in (("carol", "PROJECT"), ("dave", "PROJECT2")):
+        assert f"#SBATCH -A {project}\n" in account.shell("cat ~/.jupyter/batch/jupyter.slurm", user)
+    account.clear("dave")
+
+
+@pytest.mark.parametrize("name", ["one-cluster", "in-place", "localhost", "site", "rhea"])
+def test_every_variable_of_an_example_is_one_of_ours(name, installed):
+    ansible = str(pathlib.Path(sys.executable).parent / "ansible-inventory")
+    listed = subprocess.run([ansible, "-i", str(ROOT / "inventory" / name / "hosts.yml"), "--list"], check=True, text=True, stdout=subprocess.PIPE)
+    specifications = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    used = {word for line in listed.stdout.splitlines() for word in [line.strip().split(":")[0].strip('"')] if word.startswith("jupyter_")}
+    assert used and not [variable for variable in used if f"      {variable}:\n" not in specifications]
