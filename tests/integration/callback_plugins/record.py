@@ -15,10 +15,10 @@ options: {}
 author: hpc.jupyter contributors
 """
 
-import json
-import sys
+import json  # noqa: E402
+import sys  # noqa: E402
 
-from ansible.plugins.callback import CallbackBase
+from ansible.plugins.callback import CallbackBase  # noqa: E402
 
 MARK = "@@record "
 
