@@ -224,10 +224,10 @@ class Relay(object):
         if is_here(view):
             return [second_hop.LocalHop(endpoint, self.path)]
         facts = self.session.facts
-        node = view["node"] if facts.get("node_names", "short") == "short" else view["fqdn"] or view["node"]
+        node = view.get("node_name") or view["node"]
         found = [second_hop.SshHop(node, endpoint, self.path, host_keys=facts.get("node_host_keys", "strict"))]
         if str(facts.get("scheduler", "")).startswith("slurm") and view.get("job"):
-            found.append(second_hop.StepHop(view["job"], node, endpoint, self.path, facts, self.session.site.program))
+            found.append(second_hop.StepHop(view["job"], view["node"], endpoint, self.path, facts, self.session.site.program))
         wanted = facts.get("second_hop", "auto")
         return found if wanted == "auto" else [hop for hop in found if hop.name == wanted]
 
@@ -236,7 +236,7 @@ class Relay(object):
 
         :returns: None when it is up, else (cause, what to tell).
         """
-        trouble = ("unknown", "no way to the node is allowed (second_hop)")
+        trouble = ("unknown", "jupyter_second_hop leaves no way to the node")
         for hop in self.hops(view):
             self.hop = hop
             try:
@@ -541,7 +541,7 @@ def default_socket(session):
 
     :raises Failure: when the session was never launched.
     """
-    directory = session.record().get("relay_dir") or session.facts.get("relay_dir")
+    directory = session.record().get("relay_dir") or session.known_facts.get("relay_dir")
     if not directory:
         raise Failure("Session '%s' was never launched, so it has no place for a relay. Give --socket." % session.name, "not-running")
     return os.path.join(directory, session.name + "-manual.sock")

@@ -15,7 +15,7 @@ import threading
 from . import commands, connect, files, ssh_errors
 from .failure import Failure
 from .places import Site
-from .session import Session
+from .session import LOOPBACK, Session
 
 # Seconds: ssh's own limit for a connection, and what its start and login may take on top.
 CONNECT = 5
@@ -36,24 +36,29 @@ def relay(view, facts, run=commands.run):
     """
     if connect.is_here(view):
         return _finding(True, "local")
-    node = view["node"]
+    node = view.get("node_name") or view["node"]
+    wanted = facts.get("second_hop", "auto")
     options = []
     for option in ("BatchMode=yes", "ConnectTimeout=%d" % CONNECT, "ControlPath=none", "LogLevel=INFO"):
         options += ["-o", option]
     if facts.get("node_host_keys") == "accept-new":
         options += ["-o", "StrictHostKeyChecking=accept-new"]
-    done = run(["ssh", "-a", "-x", "-T"] + options + [node, "true"], timeout=PATIENCE)
-    if done.rc == 0:
-        return _finding(True, "ssh")
-    reading = ssh_errors.read(done.err)
-    cause = "unreachable" if done.rc == commands.TIMED_OUT else reading.cause
-    if str(facts.get("scheduler", "")).startswith("slurm") and view.get("job"):
+    cause, said = None, "only a step of the job may be tried (jupyter_second_hop)"
+    if wanted != "step":
+        done = run(["ssh", "-a", "-x", "-T"] + options + [node, "true"], timeout=PATIENCE)
+        if done.rc == 0:
+            return _finding(True, "ssh")
+        reading = ssh_errors.read(done.err)
+        cause = "unreachable" if done.rc == commands.TIMED_OUT else reading.cause
+        said = reading.said or "no answer within %d s" % PATIENCE
+    if wanted != "ssh" and str(facts.get("scheduler", "")).startswith("slurm") and view.get("job"):
         srun = (facts.get("commands") or {}).get("srun") or "srun"
-        step = run([srun, "--jobid=%s" % view["job"], "--overlap", "--nodelist=" + node, "-N1", "-n1", "--quiet", "--immediate=5",
+        step = run([srun, "--jobid=%s" % view["job"], "--overlap", "--nodelist=" + view["node"], "-N1", "-n1", "--quiet", "--immediate=5",
                     "--mem=0", "--gres=none", "true"], timeout=PATIENCE)
         if step.rc == 0:
-            return _finding(True, "step", cause, reading.said)
-    return _finding(False, None, cause, reading.said or "no answer within %d s" % PATIENCE)
+            return _finding(True, "step", cause, said)
+        said += "; and no step can be run in the job: %s" % (ssh_errors.read(step.err).said or "no answer")
+    return _finding(False, None, cause, said)
 
 
 def direct(view):
@@ -63,33 +68,34 @@ def direct(view):
     ports, only the route itself tells.
     """
     endpoint = view["endpoint"]
-    listens = endpoint.get("kind") == "tls" and endpoint.get("address") not in (None, "", "127.0.0.1", "::1", "localhost")
+    node = view.get("node_name") or view["node"]
+    listens = endpoint.get("kind") == "tls" and endpoint.get("address") not in LOOPBACK
     port = int(endpoint["port"]) if listens else 49151
     try:
-        socket.create_connection((view["node"], port), CONNECT).close()
+        socket.create_connection((node, port), CONNECT).close()
         return _finding(True, "listens")
     except socket.timeout:
-        return _finding(False, None, "unreachable", "no answer from %s port %d within %d s" % (view["node"], port, CONNECT))
+        return _finding(False, None, "unreachable", "no answer from %s port %d within %d s" % (node, port, CONNECT))
     except OSError as error:
         if error.errno == errno.ECONNREFUSED and not listens:
             return _finding(True, "rebind", None, "the server has to listen on its node's address, with TLS")
-        return _finding(False, None, "unreachable", "%s port %d: %s" % (view["node"], port, error.strerror or error))
+        return _finding(False, None, "unreachable", "%s port %d: %s" % (node, port, error.strerror or error))
 
 
 def reverse(view):
     """Tell what the job itself found: it alone can try the way from the node to here."""
     found = view.get("reverse") or {}
-    if found.get("socket"):
+    if found.get("state") == "up":
         return _finding(True, "ssh")
-    if found.get("error"):
-        return _finding(False, None, "node", found["error"])
-    return _finding(None, None, None, "the job has not been asked to try")
+    return _finding(None, None, None, found.get("message") or "the job has not been asked to try")
 
 
 def probe(request):
     """Verb: try the ways to a session that is ready.
 
-    :param request: dict with ``batch_dir`` and ``session``.
+    Once the relay, which is what `auto` prefers, is found to work, the others are not waited for unless all are asked for.
+
+    :param request: dict with ``batch_dir``, ``session`` and ``all`` (bool).
     :raises Failure: when the session is not ready.
     """
     session = Session(Site(request.get("batch_dir")), request["session"])
@@ -113,7 +119,9 @@ def probe(request):
         thread.start()
         threads.append(thread)
     for thread in threads:
+        if not request.get("all") and findings.get("relay", {}).get("works"):
+            break
         thread.join(2 * PATIENCE)
     for name in ("relay", "direct", "reverse"):
-        findings.setdefault(name, _finding(False, None, "unreachable", "no answer in time"))
+        findings.setdefault(name, _finding(None, None, None, "not waited for"))
     return {"changed": False, "node": view["node"], "routes": findings}

@@ -21,6 +21,7 @@ from .schedulers import base
 JOB_PREFIX = "jupyter-"
 ALIVE = ("queued", "held", "starting", "ready", "ending", "unknown")
 WAITING = ("queued", "held", "starting", "unknown")
+LOOPBACK = (None, "", "127.0.0.1", "::1", "localhost")
 # Beyond this the clock of the node is not that of the file system, in which the login node thinks.
 CLOCK_TOLERANCE = 5.0
 # Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
@@ -51,6 +52,14 @@ class Session(object):
         if self._facts is None:
             self._facts = self.site.facts()
         return self._facts
+
+    @property
+    def known_facts(self):
+        """What setup decided, {} where it has not been run: to look needs no setup."""
+        if self._facts is None:
+            found = files.read_json(self.site.facts_path)
+            self._facts = found if isinstance(found, dict) else None
+        return self._facts or {}
 
     @property
     def scheduler(self):
@@ -111,8 +120,9 @@ class Session(object):
                         record = renewal.move_on(self, record, job)
                 if record.get("job") == successor.id:
                     job = successor
-        elif job.state == "running" and record.get("renewals_left") and not record.get("successor"):
-            # A compute node that may not submit left this to us.
+        elif not record.get("successor") and record.get("renewals_left") and (
+                job.state == "running" or job.state in ("queued", "held") and record.get("renewing")):
+            # A compute node that may not submit left this to us, or a launch was cut off in it.
             with self.locked():
                 record = renewal.add_successor(self, self.record())
         if job.state == "finished" and job.id == record.get("job"):
@@ -161,9 +171,12 @@ class Session(object):
             "predicted_start": job.predicted_start if job else None,
             "node": files.printable(_first(server.get("node"), job and job.nodes and job.nodes[0]) or "") or None,
             "fqdn": files.printable(server.get("fqdn") or "") or None,
+            # By what name others reach it: some sites know only the long ones.
+            "node_name": files.printable(self.known_facts.get("node_names") == "fqdn" and server.get("fqdn") or "") or None,
             "nodes": [files.printable(node) for node in (job.nodes if job else [])],
             "endpoint": server.get("endpoint") if state == "ready" else None,
             "reverse": server.get("reverse"),
+            "control": server.get("control"),
             "flavour": server.get("flavour"),
             "base_url": server.get("base_url", "/"),
             "warning": server.get("warning"),
@@ -182,6 +195,7 @@ class Session(object):
             "log": self.places.log,
             "batch_dir": self.site.path,
             "relay_dir": record.get("relay_dir"),
+            "connect": self.known_facts.get("connect"),
             "host": os.uname()[1],
         }
         if state in ("failed", "finished"):
@@ -309,7 +323,7 @@ class Session(object):
             "renewals_left": renewals,
             "mail": _first(request.get("mail"), facts.get("mail")),
             # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
-            "relay_dir": before.get("relay_dir") or "/tmp/jupyter-%d-%s" % (os.getuid(), binascii.hexlify(os.urandom(8)).decode("ascii")),
+            "relay_dir": facts.get("relay_dir") or before.get("relay_dir") or new_relay_dir(),
         }
         job = dict(facts.get("job", {}))
         job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
@@ -653,7 +667,8 @@ def launch(request):
     if _waits(view) and not request.get("check"):
         adopted = view.get("adopted")
         view = dict(session.wait(fingerprint(view), request.get("hold", 0)), adopted=adopted)
-    return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request), config_dir=session.facts.get("job", {}).get("config_dir"))
+    return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
+                config_dir=session.facts.get("job", {}).get("config_dir"))
 
 
 def _is_outdated(session, request):
@@ -698,14 +713,48 @@ def stop(request):
     return {"sessions": views, "changed": any_changed}
 
 
+def new_relay_dir(parent="/tmp"):
+    """Return a name for a relay directory that nobody else of the login node can guess, and be there first."""
+    return os.path.join(parent, "jupyter-%d-%s" % (os.getuid(), binascii.hexlify(os.urandom(8)).decode("ascii")))
+
+
 def control(request):
-    """Verb: leave an order for the running keeper (a rebind to another endpoint, a reverse tunnel)."""
+    """Verb: leave an order for the running keeper, and see it done.
+
+    :param request: dict with ``batch_dir``, ``session``, ``order`` ({"endpoint", "listen"} to move to another endpoint,
+        {"reverse": {"host", "socket"}} for a tunnel back to here) and ``hold`` (seconds to wait at most).
+    :returns: dict, a view with ``done`` and, where the keeper says why not, ``refused``.
+    """
     session = Session(Site(request.get("batch_dir")), request["session"])
     if not session.record().get("job"):
         raise Failure("Session '%s' is not running; nothing was asked of it. Start it with "
                       "'ansible-playbook hpc.jupyter.launch'." % session.name, "not-running")
-    files.write_json(session.places.control, request["order"])
-    return {"changed": True}
+    # What was refused to the same order earlier is no answer to this one.
+    order = dict(request["order"], asked=binascii.hexlify(os.urandom(4)).decode("ascii"))
+    before = files.read_json(session.places.control) or {}
+    # A reverse tunnel is held for as long as the session lives, whatever else is asked of it later.
+    files.write_json(session.places.control, dict({"reverse": before["reverse"]} if before.get("reverse") else {}, **order))
+    deadline = time.time() + request.get("hold", 0)
+    while True:
+        view = session.view(asked=False)
+        done, refused = _obeyed(view, order)
+        if done or refused or view["state"] not in ALIVE or time.time() >= deadline:
+            return dict(view, changed=True, done=done, refused=files.printable(refused) or None)
+        time.sleep(FILE_INTERVAL)
+
+
+def _obeyed(view, order):
+    """Return (whether an order was carried out, why not or "") as far as a view tells."""
+    if "reverse" in order:
+        state = view["reverse"] or {}
+        if state.get("socket") != order["reverse"]["socket"]:
+            return False, ""
+        return state.get("state") == "up", state.get("message") or ""
+    told = view["control"] or {}
+    if all((told.get("order") or {}).get(key) == value for key, value in order.items()) and told.get("refused"):
+        return False, told["refused"]
+    endpoint = view["endpoint"] or {}
+    return endpoint.get("kind") == order["endpoint"] and endpoint.get("address") not in LOOPBACK, ""
 
 
 def start_and_wait(batch_dir, name, progress, patience=None):

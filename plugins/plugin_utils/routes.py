@@ -82,7 +82,7 @@ class Target:
         made = cls(
             session=str(answer.get("session", "")),
             id=str(answer.get("id", "")),
-            node=str(answer.get("node", "")),
+            node=str(answer.get("node_name") or answer.get("node", "")),
             kind=str(endpoint.get("kind", "")),
             path=str(endpoint.get("path") or ""),
             address=str(endpoint.get("address") or ""),

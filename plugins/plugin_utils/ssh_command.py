@@ -7,6 +7,7 @@ Interface:
     Connection.from_task(task_vars, connection)   what Ansible itself used for this host
     Connection.arguments(...)                     [executable, options...] up to the destination
     Connection.destination                        host or user@host
+    Connection.masters, .sharing(path), .opening(path)   connections that are open already and may be shared
     as_posix(argv), as_windows(argv)              one line for sh, and for both PowerShell and cmd.exe
 """
 
@@ -17,6 +18,7 @@ import os
 import re
 import shlex
 import socket
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
 # ssh's options that take a value (ssh.c, getopt string of OpenSSH 9).
@@ -77,6 +79,7 @@ class Connection:
     :param host: what ssh is told: a name, an address or an alias of ~/.ssh/config.
     :param options: (letter, value) pairs, without multiplexing and without what a tunnel sets itself.
     :param in_place: the playbook runs on the login node; commands are for a laptop we can't see.
+    :param masters: where a connection may be open that Ansible and a person share (ControlPath).
     """
 
     host: str
@@ -85,6 +88,7 @@ class Connection:
     executable: str = "ssh"
     options: tuple[tuple[str, str | None], ...] = ()
     in_place: bool = False
+    masters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, value in (("host", self.host), ("user", self.user or "x")):
@@ -155,7 +159,7 @@ class Connection:
             if ssh_args == ANSIBLE_DEFAULT_SSH_ARGS:
                 ssh_args = ""
             identity = option("private_key_file")
-            return cls.from_arguments(
+            made = cls.from_arguments(
                 str(option("host") or task_vars.get("inventory_hostname", "")),
                 _text(option("remote_user")),
                 option("port"),
@@ -165,6 +169,7 @@ class Connection:
                 identity=os.path.abspath(os.path.expanduser(identity)) if identity else None,
                 executable=str(option("ssh_executable") or "ssh"),
             )
+            return dataclasses.replace(made, masters=_masters(connection))
         if kind == "local":
             host = _text(task_vars.get("jupyter_login_host")) or socket.getfqdn()
             port = task_vars.get("jupyter_login_port")
@@ -184,6 +189,46 @@ class Connection:
     def destination(self) -> str:
         """What ssh is told to connect to."""
         return f"{self.user}@{self.host}" if self.user else self.host
+
+    @property
+    def master(self) -> str | None:
+        """The control path of the connection that this one shares, if it does."""
+        for letter, value in self.options:
+            if letter == "o" and value and _keyword(value)[0] == "controlpath":
+                return _keyword(value)[1]
+        return None
+
+    def sharing(self, path: str) -> Connection:
+        """Return this connection by way of a master that is open: it asks nothing, and does without one that is gone."""
+        return dataclasses.replace(self, options=(("o", f"ControlPath={path}"), ("o", "ControlMaster=no"), *self.options))
+
+    def opening(self, path: str) -> list[str]:
+        """Return the command by which a person opens a master, answering whatever it asks."""
+        return self.arguments("-f", "-N", "-M", "-o", "ControlPersist=no", "-o", "ServerAliveInterval=15", "-o", f"ControlPath={path}")
+
+    def live_master(self) -> str | None:
+        """Return the control path of a master that is open and answers: Ansible's, or that of the user's ssh_config."""
+        for path in (*self.masters, self._configured_master()):
+            if path and os.path.exists(path) and self._run(self.arguments("-S", path, "-O", "check")).returncode == 0:
+                return path
+        return None
+
+    def logs_in_alone(self, patience: float = 10.0) -> bool:
+        """Tell whether a connection of its own, shared with nobody, can be made without asking anything."""
+        argv = self.arguments("-a", "-x", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ControlPath=none")
+        return self._run([*argv, "true"], patience).returncode == 0
+
+    def _configured_master(self) -> str | None:
+        shown = self._run(self.arguments("-G")).stdout
+        path = next((line.split(None, 1)[1] for line in shown.splitlines() if line.lower().startswith("controlpath ")), "none")
+        return None if path == "none" else os.path.expanduser(path)
+
+    @staticmethod
+    def _run(argv: list[str], patience: float = 5.0) -> subprocess.CompletedProcess:
+        try:
+            return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return subprocess.CompletedProcess(argv, 255, "", "")
 
     @property
     def site(self) -> str:
@@ -218,7 +263,7 @@ class Connection:
         kept = [
             (letter, value)
             for letter, value in self.options
-            if letter != "J" and not (letter == "o" and _keyword(value)[0] in _OF_ONE_HOST)
+            if letter != "J" and not (letter == "o" and _keyword(value)[0] in _OF_ONE_HOST | _MULTIPLEXING)
         ]
         # ssh hands a ProxyCommand to the user's shell, after expanding %; a literal one is doubled.
         command = shlex.join(proxy).replace("%", "%%")
@@ -230,6 +275,24 @@ class Connection:
         for letter, value in options:
             flat += [f"-{letter}"] if value is None else [f"-{letter}", value]
         return flat
+
+
+def _masters(connection: object) -> tuple[str, ...]:
+    """Return the control path that Ansible shares its connections by, none where its arguments switch that off."""
+    option = connection.get_option
+    arguments = " ".join(str(option(name) or "") for name in ("ssh_args", "ssh_common_args", "ssh_extra_args"))
+    try:
+        values = [value for letter, value in _parse(shlex.split(arguments)) if letter == "o"]
+    except (BadConnection, ValueError):
+        return ()
+    given = dict(map(_keyword, reversed(values)))
+    if "controlpath" in given:
+        # With tokens such as %C: what they stand for, ssh itself says (_configured_master).
+        return () if "%" in given["controlpath"] else (os.path.expanduser(given["controlpath"]),)
+    if "controlpersist" not in given:
+        return ()
+    path = option("control_path") or connection._create_control_path(connection.host, connection.port, connection.user)  # pylint: disable=protected-access
+    return (path % {"directory": os.path.expandvars(os.path.expanduser(option("control_path_dir")))},)
 
 
 def _text(value: object) -> str | None:
