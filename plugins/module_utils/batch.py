@@ -3,28 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Deploys what a session needs on the login node: job script, keeper, program and connect tool."""
 
-import io
 import json
 import os
 import shlex
 import stat
 import sys
-import zipfile
 
-from . import commands, files, preflight, program, schedulers
+from . import commands, files, preflight, program, schedulers, zip_application
 from .connect_launcher import render as render_launcher
 from .failure import Failure, sentence
 from .job_script import Environment, render
 from .places import Site
 from .schedulers import base
-
-_PYZ_MAIN = """\
-import sys
-from hpc_jupyter.program import command_line
-sys.exit(command_line(sys.argv[1:]))
-"""
-# A fixed time, so that the same sources make the same bytes: setup run twice must change nothing.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def apply(request):
@@ -65,10 +55,9 @@ def apply(request):
     script = render(
         scheduler.directives(resources, "jupyter-default"), environment, site.path,
         "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path))
-    sources = program.SOURCES
     wanted = [
-        (site.program, _archive(sources), 0o600),
-        (site.keeper, sources["keeper.py"].encode("utf-8"), 0o600),
+        (site.program, zip_application.program(program.SOURCES), 0o600),
+        (site.keeper, zip_application.keeper(program.SOURCES), 0o600),
         (script_path, script.encode("utf-8"), 0o700),
         (connect_path, render_launcher(
             python=sys.executable, program=site.program, batch_dir=site.path,
@@ -77,6 +66,8 @@ def apply(request):
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), 0o600),
     ]
     changed, diff = _write(site, wanted, request.get("check"))
+    if _forget_old_keeper(site, request.get("check")):
+        changed, diff = True, diff + [_difference(site.old_keeper, b"(an earlier version)\n", b"")]
     return {
         "changed": changed,
         "diff": diff,
@@ -148,19 +139,6 @@ def _preflight(request, site, environment, warnings):
         found["cause"])
 
 
-def _archive(sources):
-    """Return the program as a zip application (bytes), the same bytes for the same sources."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        entries = [("__main__.py", _PYZ_MAIN)] + [("hpc_jupyter/" + path, text) for path, text in sorted(sources.items())]
-        for path, text in entries:
-            entry = zipfile.ZipInfo(path, _ZIP_TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o600 << 16
-            archive.writestr(entry, text)
-    return stream.getvalue()
-
-
 def _python_wrapper():
     """Return a script that starts the Python which runs this, with the libraries it was started with."""
     lines = ["#!/bin/sh", "# The Python that hpc.jupyter runs its own program with on this login node."]
@@ -189,6 +167,21 @@ def _write(site, wanted, check):
             files.write_atomically(path, data, backup=before is not None and b"hpc.jupyter" not in before and b"hpc_jupyter" not in before)
             os.chmod(os.path.realpath(path), mode)
     return bool(different), [_difference(path, before, data) for path, before, data, _mode in different]
+
+
+def _forget_old_keeper(site, check):
+    """Remove the keeper of an earlier setup, a single file, once no job script that was submitted names it.
+
+    :returns: bool, whether there was one to remove.
+    """
+    if not os.path.isfile(site.old_keeper):
+        return False
+    for name in site.session_names():
+        if "/%s\"" % os.path.basename(site.old_keeper) in (files.read_text(site.session(name).script) or ""):
+            return False
+    if not check:
+        files.remove(site.old_keeper)
+    return True
 
 
 def _difference(path, before, after):

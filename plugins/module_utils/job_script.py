@@ -131,7 +131,7 @@ def render(directives, environment, batch_dir, submit_command):
         environment.lines().rstrip("\n"),
         "",
         # exec, so that the scheduler's signals reach the keeper.
-        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.py" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION"' % container,
+        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION"' % container,
         "",
     ])
 

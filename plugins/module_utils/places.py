@@ -37,7 +37,8 @@ class Site(object):
         self.path = files.expand(batch_dir or DEFAULT_BATCH_DIR)
         self.facts_path = os.path.join(self.path, "site.json")
         self.program = os.path.join(self.path, "program.pyz")
-        self.keeper = os.path.join(self.path, "keeper.py")
+        self.keeper = os.path.join(self.path, "keeper.pyz")
+        self.old_keeper = os.path.join(self.path, "keeper.py")
         self.sessions = os.path.join(self.path, "sessions")
 
     def facts(self):

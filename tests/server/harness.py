@@ -6,10 +6,10 @@
 import contextlib
 import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import ssl
@@ -21,7 +21,7 @@ import uuid
 
 import websocket
 
-KEEPER = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "keeper.py"
+MODULES = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 PASSWORD = "correct horse battery"
 
 
@@ -34,6 +34,14 @@ def wait_for(look, what, patience=60.0):
             return found
         assert time.monotonic() < limit, "waited %d s for %s" % (patience, what)
         time.sleep(0.02)
+
+
+def keeper_application():
+    """keeper.pyz, as setup makes it."""
+    spec = importlib.util.spec_from_file_location("zip_application", MODULES / "zip_application.py")
+    packer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(packer)
+    return packer.keeper({path.relative_to(MODULES).as_posix(): path.read_text(encoding="utf-8") for path in MODULES.glob("keeper/*.py")})
 
 
 def sha1_hash(password):
@@ -64,7 +72,7 @@ class KeptServer:
         self.environment = {}
         self.root.mkdir(parents=True)
         self.directory.mkdir(parents=True, mode=0o700)
-        shutil.copy(KEEPER, self.batch / "keeper.py")
+        (self.batch / "keeper.pyz").write_bytes(keeper_application())
         if site is not None:
             (self.batch / "site.json").write_text(json.dumps(site))
         if job is not None:
@@ -78,7 +86,7 @@ class KeptServer:
         env.update(self.environment)
         env.update(environment)
         self.process = subprocess.Popen(
-            [self.python, str(self.batch / "keeper.py"), "--batch-dir", str(self.batch), "--session", "test"],
+            [self.python, str(self.batch / "keeper.pyz"), "--batch-dir", str(self.batch), "--session", "test"],
             env={key: value for key, value in env.items() if value is not None},
             stdin=subprocess.DEVNULL, stdout=open(self.home / "job.out", "ab"), stderr=subprocess.STDOUT, start_new_session=True)
         return self

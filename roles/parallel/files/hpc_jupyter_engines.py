@@ -91,9 +91,9 @@ def slots(env=None, chosen=None):
         if hosts:
             return hosts
     login_program(chosen)
-    from hpc_jupyter import keeper
+    from hpc_jupyter.keeper import allocation, processes
 
-    hosts = keeper.node_lines(env, env.get("HPC_JUPYTER_SLOTS"), keeper.ask_command)
+    hosts = allocation.node_lines(env, env.get("HPC_JUPYTER_SLOTS"), processes.ask_command)
     return hosts or [socket.gethostname()] * (os.cpu_count() or 1)
 
 

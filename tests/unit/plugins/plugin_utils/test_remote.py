@@ -39,7 +39,9 @@ def test_a_verb_has_all_that_it_imports(verb, tmp_path):
 
 
 def test_a_launch_carries_no_job_side_and_no_setup():
-    assert not {"keeper.py", "server_config.py", "connect.py"} & set(remote.sources_for("launch"))
+    chosen = remote.sources_for("launch")
+    assert not {"server_config.py", "connect.py"} & set(chosen)
+    assert not [name for name in chosen if name.startswith("keeper/")]
 
 
 def test_an_answer_comes_back_from_a_real_python():

@@ -16,9 +16,10 @@ import tempfile
 import time
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import zip_application
+from ansible_collections.hpc.jupyter.plugins.module_utils.keeper import log as keeper_log
 
-from ansible_collections.hpc.jupyter.plugins.module_utils import keeper
-
+MODULES = pathlib.Path(zip_application.__file__).parent
 FAKE = pathlib.Path(__file__).with_name("fake_jupyter_server.py")
 VERSIONS = ["2.7", "3.6", "3.11", "3.13"]
 
@@ -49,6 +50,11 @@ def wait_for(look, what, patience=30.0):
         time.sleep(0.01)
 
 
+def sources():
+    """What the controller sends of the keeper."""
+    return dict((path.relative_to(MODULES).as_posix(), path.read_text(encoding="utf-8")) for path in (MODULES / "keeper").glob("*.py"))
+
+
 class Job:
     """A job whose Python has the stand-in."""
 
@@ -58,7 +64,7 @@ class Job:
         self.batch = self.home / ".jupyter" / "batch"
         self.directory = self.batch / "sessions" / "s"
         self.directory.mkdir(parents=True)
-        shutil.copy(keeper.__file__, str(self.batch / "keeper.py"))
+        (self.batch / "keeper.pyz").write_bytes(zip_application.keeper(sources()))
         self.site = directory / "site"
         (self.site / "jupyter_server").mkdir(parents=True)
         (self.site / "jupyter_server" / "__init__.py").touch()
@@ -77,7 +83,7 @@ class Job:
         env = dict({"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.scratch), "PYTHONPATH": str(self.site), "FAKE": behaviour},
                    **env)
         with open(str(self.home / "job.out"), "ab") as output:
-            self.process = subprocess.Popen([python, str(self.batch / "keeper.py"), "--batch-dir", str(self.batch), "--session", "s"], env=env,
+            self.process = subprocess.Popen([python, str(self.batch / "keeper.pyz"), "--batch-dir", str(self.batch), "--session", "s"], env=env,
                                             stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=os.setsid)
         return self
 
@@ -242,6 +248,7 @@ def test_certificates_that_can_not_be_used(job, tmp_path, python):
 def test_an_ended_certificate(job, tmp_path):
     x509 = pytest.importorskip("cryptography.x509")
     import datetime
+
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     key = ec.generate_private_key(ec.SECP256R1())
@@ -356,13 +363,13 @@ def test_the_way_back_to_the_login_node_is_held(job, python, tmp_path):
 
 def test_the_log_stays_within_bounds(job):
     log = job.directory / "server.log"
-    log.write_bytes(b"old line\n" * (keeper.LOG_LIMIT // 9 + 1))
+    log.write_bytes(b"old line\n" * (keeper_log.LIMIT // 9 + 1))
     job.start().await_phase("ready")
-    assert log.stat().st_size < keeper.LOG_KEEP + 10000
+    assert log.stat().st_size < keeper_log.KEEP + 10000
     assert log.read_text().startswith("old line\n") and "keeper] starting" in log.read_text()
 
 
 def test_a_bad_session_name(job):
     for name in ("../x", "a b", "", "a'b", "x" * 33):
-        assert subprocess.call([sys.executable, str(job.batch / "keeper.py"), "--batch-dir", str(job.batch), "--session", name],
+        assert subprocess.call([sys.executable, str(job.batch / "keeper.pyz"), "--batch-dir", str(job.batch), "--session", name],
                                stderr=subprocess.DEVNULL) == 2

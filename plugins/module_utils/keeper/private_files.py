@@ -1,0 +1,78 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and directories of ours alone, always whole."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import io
+import json
+import os
+import stat
+import tempfile
+
+from .endings import Failure
+
+
+def write_private(path, data):
+    """Write bytes so that a reader sees the old file or the new one, and nobody else sees either (0600).
+
+    :raises OSError: home full, unwritable, gone.
+    """
+    directory = os.path.dirname(path)
+    handle, name = tempfile.mkstemp(prefix=".%s." % os.path.basename(path), dir=directory)
+    try:
+        try:
+            view = memoryview(data)
+            while len(view):
+                view = view[os.write(handle, view):]
+        finally:
+            os.close(handle)
+        os.rename(name, path)
+    except BaseException:
+        try:
+            os.unlink(name)
+        except OSError:
+            pass
+        raise
+
+
+def write_json(path, value):
+    """``write_private`` of a JSON document."""
+    text = json.dumps(value, indent=1, sort_keys=True)
+    write_private(path, text.encode("utf-8") + b"\n")
+
+
+def read_json(path):
+    """The JSON object of a file, or None where there is no such file.
+
+    :raises ValueError: the file is no JSON object.
+    """
+    try:
+        with io.open(path, "r", encoding="utf-8") as stream:
+            value = json.load(stream)
+    except (IOError, OSError) as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    if not isinstance(value, dict):
+        raise ValueError("%s holds no JSON object" % path)
+    return value
+
+
+def private_directory(path):
+    """Make a directory 0700 (parents included), or take the mode of an existing one down to it.
+
+    :raises Failure: the path is a symbolic link, no directory, or somebody else's.
+    """
+    try:
+        os.makedirs(path, 0o700)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise Failure("config-error", "%s is not a directory of yours. Move it away and launch again." % path)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.chmod(path, 0o700)

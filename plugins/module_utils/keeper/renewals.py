@@ -1,0 +1,79 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The session's next job: the login-node program submits and removes it, asked from here."""
+from __future__ import absolute_import, division, print_function
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+from .compat import monotonic
+from .private_files import read_json
+
+PATIENCE = 20.0  # seconds for the removal of a successor
+
+
+class Renewals(object):
+    """Successors of one session's jobs.
+
+    :param batch_dir: where program.pyz is.
+    :param directory: that of the session.
+    :param session: its name.
+    :ivar count: ``renewals`` of the job.
+    :ivar python: the Python that runs the login-node program, where it is known.
+    :ivar adopting: the process that sees to a successor, while it runs.
+    """
+
+    def __init__(self, batch_dir, directory, session, log, signals):
+        self.batch_dir = batch_dir
+        self.directory = directory
+        self.session = session
+        self.log = log
+        self.signals = signals
+        self.count = 0
+        self.python = None
+        self.adopting = None
+
+    def wanted(self):
+        """Whether jobs of this session have successors."""
+        try:
+            record = read_json(os.path.join(self.directory, "record.json")) or {}
+        except (ValueError, IOError, OSError):
+            record = {}
+        return bool(self.count or record.get("renewals") or record.get("successor"))
+
+    def adopt(self, job):
+        """Let the program note that this job runs now, and submit the next successor. Nobody waits for it."""
+        if job and self.wanted():
+            try:
+                self.adopting = self._program("adopt-job", self.session, job)
+            except OSError as error:
+                self.log.say("the successor can't be seen to: %s" % error)
+
+    def drop(self):
+        """Before an end that somebody wanted: the successor must not start. Best effort."""
+        if not self.wanted():
+            return
+        try:
+            child = self._program("drop-successor", self.session)
+        except OSError as error:
+            self.log.say("the successor can't be removed: %s" % error)
+            return
+        self.signals.await_child(monotonic() + PATIENCE, child)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            self.log.say("removing the successor took longer than %d seconds" % PATIENCE)
+
+    def _program(self, *words):
+        """Start the login-node program of the batch directory with these words.
+
+        :raises OSError: it can't be started.
+        """
+        with io.open(os.devnull, "rb") as null:
+            return subprocess.Popen([self.python or sys.executable, os.path.join(self.batch_dir, "program.pyz")] + list(words), stdin=null,
+                                    stdout=self.log.handle, stderr=self.log.handle, close_fds=True, preexec_fn=os.setsid)

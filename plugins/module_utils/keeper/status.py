@@ -1,0 +1,56 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""server.json: what others see of the session."""
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import socket
+import time
+
+from .private_files import write_json
+
+
+class Status(object):
+    """The state of one session, published with every change.
+
+    :param path: of server.json.
+    :param session: its name.
+    :param say: takes a line for the log.
+    """
+
+    def __init__(self, path, session, say):
+        self.path = path
+        self.say = say
+        self.unwritten = False
+        self.state = {"version": 1, "session": session, "id": None, "job": None, "node": socket.gethostname(), "fqdn": socket.getfqdn(),
+                      "phase": "starting", "endpoint": None, "flavour": None, "version_jupyter": None, "base_url": "/", "pid": None,
+                      "started": int(time.time()), "ends": None, "reason": None, "cause": None, "exit": None, "updated": None}
+
+    def __getitem__(self, key):
+        return self.state[key]
+
+    def publish(self, **changes):
+        """Change server.json. A home that is full must not end the server, so a failure is kept in mind and tried again."""
+        self.state.update(changes)
+        self.state["updated"] = int(time.time())
+        try:
+            write_json(self.path, self.state)
+            self.unwritten = False
+        except (IOError, OSError) as error:
+            if not self.unwritten:
+                # The scheduler's own output file is the last place left where somebody could look.
+                self.say("server.json can't be written: %s" % error)
+                last_resort = json.dumps(dict(self.state, error="server.json can't be written: %s" % error), sort_keys=True)
+                try:
+                    os.write(1, last_resort.encode("utf-8") + b"\n")
+                except OSError:
+                    pass
+            self.unwritten = True
+
+    def publish_again(self):
+        """Publish what an earlier time could not be written."""
+        if self.unwritten:
+            self.publish()
