@@ -10,7 +10,7 @@ project = "hpc.jupyter"
 author = "hpc.jupyter contributors"
 release = version = _GALAXY["version"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "roles/*/README.md", "inventory/README.md", "tests/recordings/README.md", "CHANGELOG.md"]
+include_patterns = ["docs/**", "roles/*/README.md", "inventory/README.md", "tests/recordings/README.md", "CHANGELOG.md", "README.md"]
 html_title = f"hpc.jupyter {version}"
 html_theme = "furo"
 html_show_sourcelink = False
