@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -87,9 +88,37 @@ def test_the_users_password_holds_and_so_does_the_login_after_a_renewal(serve, c
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tls_older_than_1_2_is_refused(serve, certificates, kind):
-    server = serve(kind, certificates(), endpoint="tls")
-    endpoint = server.await_ready()["endpoint"]
+def test_a_new_certificate_changes_nothing_of_a_running_server(serve, certificates, kind):
+    files, renewed = certificates(), certificates()
+    server = serve(kind, files, endpoint="tls")
+    first = server.await_ready()["endpoint"]["fingerprint"]
+    for name, path in files.items():
+        shutil.copy(renewed[name], path)
+    # Each request checks what the server shows against the fingerprint in server.json.
+    assert server.request("GET", "/api", token=False)[0] == 200
+    copies = [path for path in server.scratch.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    assert [path.stat().st_mode & 0o777 for path in copies] == [0o600]
+    server.process.terminate()
+    server.await_exit()
+    assert list(server.scratch.iterdir()) == []
+    (server.directory / "server.json").unlink()
+    assert server.await_ready()["endpoint"]["fingerprint"] != first
+    assert server.request("GET", "/api", token=False)[0] == 200
+
+
+@pytest.mark.parametrize("listen", ["loopback", "node"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_speaks_tls_1_2_or_later_and_nothing_else(serve, certificates, kind, listen):
+    server = serve(kind, certificates(), endpoint="tls" if listen == "loopback" else "auto", listen=listen)
+    # A machine whose name is only an alias of the loopback finds its address by the way to the login node.
+    endpoint = server.await_ready(SLURM_SUBMIT_HOST="198.51.100.1")["endpoint"]
+    assert endpoint["kind"] == "tls" and endpoint["address"].startswith("127.") == (listen == "loopback")
+    status, headers, _body = server.request("GET", "/api", token=False)
+    assert (status, headers["X-Jupyter-Session"]) == (200, server.id)
+    assert server.request("GET", "/api/contents", token=False)[0] in (401, 403)
+    if listen == "node":  # its port is on that address alone
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", endpoint["port"]), 10)
 
     def shake_hands(version):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

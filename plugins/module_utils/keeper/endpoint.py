@@ -9,7 +9,7 @@ import os
 import random
 import socket
 
-from .certificate import check_certificate
+from . import certificate
 from .endings import Failure
 from .text import printable
 
@@ -78,6 +78,7 @@ def choose(job, jupyter, node_dir):
 
     :param job: dict of job.json.
     :param node_dir: the job's directory on the node's disk.
+    :returns: (endpoint, (certfile, keyfile) or None)
     :raises Failure: the endpoint that was asked for can't be had.
     """
     wanted = job["endpoint"]
@@ -86,10 +87,11 @@ def choose(job, jupyter, node_dir):
     if wanted == "socket":
         if not jupyter.has_sockets:
             raise Failure("socket", "%s %s can't listen on a unix socket. Set jupyter_endpoint: auto or tls." % (jupyter.flavour, jupyter.version))
-        return {"kind": "socket", "path": os.path.join(node_dir, "s")}
+        return {"kind": "socket", "path": os.path.join(node_dir, "s")}, None
     if wanted != "tls":
         raise Failure("bad-option", "jupyter_endpoint must be auto, socket or tls, not \"%s\"." % printable(str(wanted)))
-    fingerprint = check_certificate(job["certfile"], job["keyfile"])
+    certfile, keyfile, fingerprint = certificate.take(job["certfile"], job["keyfile"], node_dir)
     listen = job["listen"]
     address = {"loopback": "127.0.0.1", "node": None}.get(listen, listen) or node_address()
-    return {"kind": "tls", "address": address, "port": free_port(address, job["port_range"]), "fingerprint": fingerprint}
+    place = {"kind": "tls", "address": address, "port": free_port(address, job["port_range"]), "fingerprint": fingerprint}
+    return place, (certfile, keyfile)

@@ -58,8 +58,8 @@ class Server(object):
         :raises Failure: with the cause.
         """
         for attempt in range(ATTEMPTS):
-            place = endpoint.choose(self.job, self.jupyter, self.node_dir)
-            self._write_config(place)
+            place, certificate = endpoint.choose(self.job, self.jupyter, self.node_dir)
+            self._write_config(place, certificate)
             self.status.publish(phase="starting", endpoint=place, flavour=self.jupyter.flavour, version_jupyter=self.jupyter.version)
             self.log.mark()
             self.log.say("starting %s (%s %s) for session %s, job %s" % (
@@ -74,13 +74,13 @@ class Server(object):
                     raise
                 self.log.say("port %s was taken; trying another" % place.get("port"))
 
-    def _write_config(self, place):
+    def _write_config(self, place, certificate):
         """Write the session's settings, with a new token, and make the client that knows it."""
         token = text_of(binascii.hexlify(os.urandom(24)))
         users = settings.user_config_dir(self.job)
         files = settings.server_settings(
             self.jupyter, place, self.job, token, self.job["id"], settings.cookie_secret(self.directory, self.job["id"], users),
-            settings.users_tornado_settings(users, settings.application(self.jupyter.flavour)), settings.shimmed_words(users))
+            certificate, settings.users_tornado_settings(users, settings.application(self.jupyter.flavour)), settings.shimmed_words(users))
         private_directory(self.config)
         for name, sections in files.items():
             write_json(os.path.join(self.config, name), sections)

@@ -55,12 +55,13 @@ def extra_settings(settings, flavour):
     return sections
 
 
-def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_file, users=None, shimmed=()):
+def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_file, certificate=None, users=None, shimmed=()):
     """The settings that make this server ours, as {file name: sections}.
 
     They stand before the user's own (see ``serve``), so each setting that could break or open the
     server is spelled out, the empty ones too: a certificate, port or socket in ~/.jupyter must not leak in.
 
+    :param certificate: (certfile, keyfile) for an endpoint with TLS.
     :param users: tornado_settings of the user's own JSON files; ours would otherwise replace them whole.
     :param shimmed: the words of the user's jupyter_notebook_config files.
     """
@@ -91,7 +92,7 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
         # The port must be the default one: any other next to a socket makes the server give up.
         ours.update({"sock": endpoint["path"], "sock_mode": "0600", "ip": "localhost", "port": 8888, "certfile": "", "keyfile": "", "ssl_options": {}})
     else:
-        ours.update({"ip": endpoint["address"], "port": endpoint["port"], "certfile": job["certfile"], "keyfile": job.get("keyfile") or "",
+        ours.update({"ip": endpoint["address"], "port": endpoint["port"], "certfile": certificate[0], "keyfile": certificate[1],
                      "ssl_options": {"ssl_version": int(getattr(ssl, "PROTOCOL_TLS_SERVER", ssl.PROTOCOL_SSLv23)), "ciphers": TLS_CIPHERS}})
         if jupyter.has_sockets:
             ours["sock"] = ""
