@@ -39,8 +39,9 @@ def test_a_library_is_missing(serve, certificates, tmp_path, kind):
     assert_it_fails(server, "import-error", "jupyter_modules", PYTHONPATH=str(tmp_path))
 
 
-def test_no_jupyter_at_all(serve):
-    server = serve(sys.executable, {})
+def test_no_jupyter_at_all(serve, tmp_path):
+    subprocess.check_call([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")])
+    server = serve(tmp_path / "bare" / "bin" / "python", {})
     took = assert_it_fails(server, "jupyter-missing", "jupyter_modules", "jupyter_install: true", PYTHONPATH=None)
     assert took < 5
 
