@@ -120,6 +120,13 @@ class Session(object):
                         record = renewal.move_on(self, record, job)
                 if record.get("job") == successor.id:
                     job = successor
+        elif successor is not None and successor.state == "finished" and job.state != "finished":
+            # Cancelled behind our back, or by a stop that was cut off: whoever did that wants no other.
+            with self.locked():
+                record = self.record()
+                if record.get("successor") == successor.id:
+                    record = dict(record, successor=None, renewals_left=0, renewal_problem="its successor, job %s, is gone" % successor.id)
+                    files.write_json(self.places.record, record)
         elif not record.get("successor") and record.get("renewals_left") and (
                 job.state == "running" or job.state in ("queued", "held") and record.get("renewing")):
             # A compute node that may not submit left this to us, or a launch was cut off in it.

@@ -10,7 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+
+# Seconds in the queue after which a person looks elsewhere and is to be told.
+NOTABLE_WAIT = 10.0
 
 _CONTINUE = "'ansible-playbook hpc.jupyter.launch' goes on waiting for it, 'ansible-playbook hpc.jupyter.stop' gives it up."
 
@@ -85,7 +89,7 @@ class Progress:
         if text != self._last:
             since = time.monotonic() - self._begun
             self.say(text + (f" (after {duration(since)})" if self._last and since > 5 else ""))
-        self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > 20)
+        self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > NOTABLE_WAIT)
         self._last = text
 
     def interrupted(self, view: dict) -> None:
@@ -107,8 +111,9 @@ def problem(view: dict, launching: bool) -> str | None:
     if state == "failed" or launching and state in ("finished", "ending"):
         lines = "\n".join(f"    {line}" for line in view.get("log_tail") or [])
         tail = f"\nThe last lines of {view['log']}:\n{lines}" if lines else f"\nIts log is {view['log']}."
+        what = "did not come up" if launching else "failed"
         return (
-            f"Session '{name}' did not come up: job {view['job']} on {view['node'] or 'no node'} is over. {reason}{tail}\n"
+            f"Session '{name}' {what}: job {view['job']} on {view['node'] or 'no node'} is over. {reason}{tail}\n"
             "Nothing is left running. Mend it and run 'ansible-playbook hpc.jupyter.launch' again."
         )
     if view.get("hopeless") and state in ("queued", "held"):
@@ -122,7 +127,8 @@ def problem(view: dict, launching: bool) -> str | None:
             "nothing was changed. Try again when the scheduler answers."
         )
     if not launching and state in ("none", "finished", "ending"):
-        return f"Session '{name}' is not running. Start it with 'ansible-playbook hpc.jupyter.launch'."
+        why = f" {sentence(reason)}" if reason else ""
+        return f"Session '{name}' is not running.{why} Start it with 'ansible-playbook hpc.jupyter.launch'."
     return None
 
 
