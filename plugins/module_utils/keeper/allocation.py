@@ -24,6 +24,7 @@ def spread(counts):
 def node_lines(env, cores, ask):
     """The lines of a PBS node file: each host as often as it has tasks, or cores where the job has one task a node.
 
+    :param cores: of a local job; None where nobody said how many it may use.
     :param ask: runs a command, returns its output or None.
     :returns: list of host names, or None where nothing is known of an allocation.
     """
@@ -40,14 +41,14 @@ def node_lines(env, cores, ask):
             return None
         counts += [1] * (len(hosts) - len(counts))
         return [host for number, host in enumerate(hosts) for dummy in range(counts[number])]
-    if env.get("JUPYTER_LOCAL_JOB"):
-        return [socket.gethostname()] * max(1, int(cores or 1))
+    if env.get("LOCAL_JOBID") and cores:
+        return [socket.gethostname()] * int(cores)
     return None
 
 
 def job_id():
     """The scheduler's id of this job, or None outside of one."""
-    for name in ("SLURM_JOB_ID", "PBS_JOBID", "JUPYTER_LOCAL_JOB"):
+    for name in ("SLURM_JOB_ID", "PBS_JOBID", "LOCAL_JOBID"):
         if os.environ.get(name):
             return os.environ[name]
     return None

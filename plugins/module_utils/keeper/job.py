@@ -32,7 +32,7 @@ DEFAULTS = {
     "walltime_warnings": [600, 120],
     "walltime_notice": ["file", "terminal"],
     "ipython_history": "auto",
-    "cores": 1,
+    "cores": None,
 }
 
 

@@ -92,7 +92,9 @@ class Keeper(object):
             raise Failure("bad-option", "The directory %s (jupyter_root_dir) does not exist on this node." % self.job["root_dir"])
         self.notices.remove_old()
         jupyter = find_jupyter(self.job["interface"])
-        self.renewals.adopt(self.status["job"])
+        if not os.environ.get("LOCAL_JOBID"):
+            # There a successor would be a process below us and end with us, so the login node sees to it.
+            self.renewals.adopt(self.status["job"])
         env = environment(self.job, self.path("config"), self.node_dir)
         self.server = Server(self.program, self.directory, self.node_dir, self.job, jupyter, env, self.log, self.status, self.signals)
 

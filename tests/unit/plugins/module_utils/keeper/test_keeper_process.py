@@ -305,6 +305,9 @@ def test_renewals_are_seen_to(job, python):
     job.await_phase("ready")
     assert job.end() == 143
     assert "drop-successor" not in calls.read_text(), "the scheduler's SIGTERM must let the successor start"
+    calls.unlink()
+    assert job.start(python, LOCAL_JOBID="local-here-1-2").await_phase("ready")["job"] == "local-here-1-2"
+    assert not calls.exists(), "a process below this job would end with it"
 
 
 def test_orphans_of_the_server_end_with_the_job(job, python):
