@@ -9,6 +9,7 @@ did), the scheduler (what it knows of the job) and server.json (what the job say
 
 import binascii
 import contextlib
+import hashlib
 import os
 import time
 
@@ -305,6 +306,40 @@ class Session(object):
             "Run 'ansible-playbook hpc.jupyter.setup' first." % config_dir, "no-password",
         )
 
+    def take_by_hand(self, job):
+        """Make a job that somebody submitted by hand the session's own; the lock is held.
+
+        :param job: str, its id.
+        """
+        before = self.record()
+        # What was asked for on its command line is not known; these are the job script's own.
+        resources = base.Resources.from_request(self.facts.get("resources") or {})
+        for stale in (self.places.job, self.places.control):
+            files.remove(stale)
+        files.write_json(self.places.record, self._new_record(before, resources, job=job, by_hand=True))
+
+    def _new_record(self, before, resources, job=None, renewals=0, mail=None, **more):
+        """Return the record of a session that begins anew (dict).
+
+        :param before: dict, the record that it replaces.
+        """
+        return dict({
+            "version": 1,
+            "session": self.name,
+            "id": binascii.hexlify(os.urandom(16)).decode("ascii"),
+            "scheduler": self.facts["scheduler"],
+            "job": job,
+            "jobs": [],
+            "successor": None,
+            "resources": resources.as_dict(),
+            "submitted": time.time(),
+            "renewals": renewals,
+            "renewals_left": renewals,
+            "mail": mail,
+            # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
+            "relay_dir": self.facts.get("relay_dir") or before.get("relay_dir") or new_relay_dir(),
+        }, **more)
+
     def _submit(self, request, resources):
         facts = self.facts
         deployed = "jupyter.%s" % self.scheduler.script_suffix
@@ -316,22 +351,7 @@ class Session(object):
             )
         before = self.record()
         renewals = int(_first(request.get("renewals"), facts.get("renewals"), 0))
-        record = {
-            "version": 1,
-            "session": self.name,
-            "id": binascii.hexlify(os.urandom(16)).decode("ascii"),
-            "scheduler": facts["scheduler"],
-            "job": None,
-            "jobs": [],
-            "successor": None,
-            "resources": resources.as_dict(),
-            "submitted": time.time(),
-            "renewals": renewals,
-            "renewals_left": renewals,
-            "mail": _first(request.get("mail"), facts.get("mail")),
-            # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
-            "relay_dir": facts.get("relay_dir") or before.get("relay_dir") or new_relay_dir(),
-        }
+        record = self._new_record(before, resources, renewals=renewals, mail=_first(request.get("mail"), facts.get("mail")))
         job = dict(facts.get("job", {}))
         job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
         if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":
@@ -342,7 +362,7 @@ class Session(object):
             files.write_json(self.places.job, job)
             for stale in (self.places.server, self.places.control, self.places.log):
                 files.remove(stale)
-            files.write_atomically(self.places.script, _session_script(script, self.name), mode=0o700)
+            files.write_atomically(self.places.script, _session_script(script, self.name, record["id"]), mode=0o700)
         except OSError:
             self._forget(before)
             raise
@@ -578,7 +598,9 @@ def asked_for(record):
 
 def fingerprint(view):
     """Return what a person would call the same news (str): asked with ``seen`` to wait for other news."""
-    return "|".join(str(view.get(key)) for key in ("job", "state", "reason", "node", "predicted_start", "id"))
+    # A prediction is shown to the minute, and schedulers change it by seconds all the time.
+    predicted = view.get("predicted_start") and int(view["predicted_start"]) // 60
+    return "|".join([str(view.get(key)) for key in ("job", "state", "reason", "node", "id")] + [str(predicted)])
 
 
 def _state(record, job, server):
@@ -628,8 +650,8 @@ def _by_our_clock(server, stamp):
     return dict(server, **dict((key, server[key] + off) for key in ("started", "ends", "updated") if server.get(key)))
 
 
-def _session_script(script, name):
-    """Return the deployed job script for one session: its name in, the directives for use by hand out.
+def _session_script(script, name, session_id):
+    """Return the deployed job script for one session: its name and launch in, the directives for use by hand out.
 
     The directives go because the same options are given on the command line, where no dialect
     reads them by other rules (Slurm's wrapper reads ``walltime=60`` in a directive as minutes).
@@ -640,6 +662,9 @@ def _session_script(script, name):
             continue
         if line.startswith("JUPYTER_SESSION="):
             line = "JUPYTER_SESSION=%s" % name
+        elif line.startswith("JUPYTER_LAUNCH="):
+            # Which job.json is meant. Not the id itself: a process list shows it, and by its id a server proves itself.
+            line = "JUPYTER_LAUNCH=%s" % hashlib.sha256(session_id.encode("ascii")).hexdigest()[:16]
         lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -183,7 +183,7 @@ def table(views: list[dict]) -> list[str]:
         return ["No sessions. Start one with 'ansible-playbook hpc.jupyter.launch'."]
     rows = [("SESSION", "STATE", "JOB", "NODE", "LEFT", "CORE-HOURS", "TUNNEL", "NOTE")]
     for view in views:
-        note = printable(view.get("reason") or "", 60)
+        note = printable(view.get("reason") or "", 120)
         if view.get("predicted_start"):
             note = f"starts {clock(view['predicted_start'])}" + (f" ({note})" if note else "")
         if view.get("successor"):
