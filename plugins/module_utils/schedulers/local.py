@@ -45,6 +45,7 @@ class Local(base.Scheduler):
     """
 
     name = "local"
+    script_suffix = "sh"
     commands_needed = ()
     job_environment = {"job": "LOCAL_JOBID", "tmpdir": "TMPDIR", "nodefile": "LOCAL_NODEFILE"}
 
