@@ -5,14 +5,22 @@
 
 from __future__ import annotations
 
+import re
+
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
     ProgramFailed,
     reach_failure,
+)
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
+    BadConnection,
+    Connection,
+    as_posix,
 )
 
 
@@ -29,6 +37,7 @@ class ActionModule(ProgramAction):
         try:
             if arguments["install"]["enabled"]:
                 self._install(request, task_vars)
+            request["connect_hint"] = arguments["connect_hint"] or self._hint(arguments, task_vars)
             answer = self.program("batch", request, task_vars)
         except ProgramFailed as error:
             return error.answer
@@ -40,6 +49,19 @@ class ActionModule(ProgramAction):
         if not self._task.diff:
             answer.pop("diff", None)
         return answer
+
+    def _hint(self, arguments: dict, task_vars: dict) -> str:
+        """Return what a person types on the laptop where there is no Ansible: it starts the session if need be."""
+        port = self._templar.template(task_vars.get("jupyter_local_port")) or laptop.FIRST_PORT
+        connect = arguments["connect_path"]
+        try:
+            # A path that a shell could misread is for who made it to type.
+            connect = connect if re.match(r"\A[~A-Za-z0-9/._+-]+\Z", connect) else routes.CONNECT_COMMAND
+            connection = Connection.from_task(task_vars, self._connection)
+            command = as_posix(routes.plan_start(connection, "default", "/RELAY_DIR", int(port), connect=connect))
+        except (BadConnection, routes.RouteError):
+            return ""
+        return f"{command}\n\nhttp://127.0.0.1:{port}/    (https:// where the tool says that its server uses TLS)"
 
     def _install(self, request: dict, task_vars: dict) -> None:
         """Have Jupyter installed, showing how far it is; a broken connection is taken up again where it was."""

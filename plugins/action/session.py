@@ -69,7 +69,9 @@ class ActionModule(ProgramAction):
             result["msg"] = progress.next_steps(view)
             shown.finish(result["msg"])
             return result
-        result["tunnel"] = self._reach(laptop, arguments, view, task_vars, shown)
+        tunnel = self._reach(laptop, arguments, view, task_vars, shown)
+        # The server may have moved for its route.
+        result = dict(_public(view, result["changed"]), tunnel=tunnel)
         opened = result["tunnel"].pop("changed")
         if shown.waited and arguments["notify"]:
             progress.notify(view, result["tunnel"]["url"])
@@ -147,7 +149,9 @@ class ActionModule(ProgramAction):
         def program(verb: str, **request) -> dict:
             return self.program(verb, dict(request, batch_dir=arguments["batch_dir"], session=arguments["name"]), task_vars)
 
-        tunnel = laptop.reach(view, program, shown.say, check=self._task.check_mode)
+        # Where the tunnel is not opened here, only the person sees that a way does not work any more, and asks for another.
+        fresh = arguments["state"] == "connected" and arguments["tunnel"] == "emit"
+        tunnel = laptop.reach(view, program, shown.say, check=self._task.check_mode, fresh=fresh)
         if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
             # A browser that can't be started is no reason to fail: the address is printed anyway.
             if not (os.environ.get("BROWSER") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or not webbrowser.open(tunnel["url"]):
@@ -181,5 +185,5 @@ class ActionModule(ProgramAction):
 
 
 def _public(view: dict, changed: bool) -> dict:
-    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated")}
+    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control")}
     return dict(result, changed=changed)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shlex
 import stat
 import sys
@@ -15,6 +16,9 @@ from .failure import Failure, sentence
 from .job_script import Environment, render
 from .places import Site
 from .schedulers import base
+from .session import new_relay_dir
+
+LONGEST_SOCKET = 107
 
 
 def apply(request):
@@ -23,13 +27,15 @@ def apply(request):
     :param request: dict:
         ``batch_dir``, ``connect_path`` (str), ``scheduler`` (a name or ``auto``),
         ``environment`` (dict, see job_script.Environment), ``resources`` and ``job`` (dicts of defaults),
-        ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop),
+        ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop, with /RELAY_DIR for
+        the relay directory), ``relay_dir`` (str, where that is made), ``node_host_keys``, ``second_hop``, ``node_names``,
         ``preflight`` (bool), ``check`` (bool).
     :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``paths``, ``warnings``, ``actions``.
     :raises Failure: with nothing changed, when a session could not work.
     """
     site = Site(request.get("batch_dir"))
     warnings = []
+    relay_dir = _relay_dir(request, site)
     resources = _resources(request.get("resources"))
     name, found, evidence = _scheduler(request, site)
     scheduler = schedulers.get(name, commands.run, commands=found)
@@ -50,6 +56,10 @@ def apply(request):
         "poll_interval": request.get("poll_interval"),
         "jupyter": jupyter,
         "connect": connect_path,
+        "relay_dir": relay_dir,
+        "node_host_keys": request.get("node_host_keys") or "strict",
+        "second_hop": request.get("second_hop") or "auto",
+        "node_names": request.get("node_names") or "short",
         "program": program.digest(program.SOURCES),
     }
     script = render(
@@ -61,7 +71,7 @@ def apply(request):
         (script_path, script.encode("utf-8"), 0o700),
         (connect_path, render_launcher(
             python=sys.executable, program=site.program, batch_dir=site.path,
-            hint=request.get("connect_hint") or "").encode("utf-8"), 0o700),
+            hint=(request.get("connect_hint") or "").replace("/RELAY_DIR/", relay_dir + "/")).encode("utf-8"), 0o700),
         (os.path.join(site.path, "python"), _python_wrapper().encode("utf-8"), 0o700),
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), 0o600),
     ]
@@ -80,6 +90,28 @@ def apply(request):
         "connect": connect_path,
         "warnings": [files.printable(warning) for warning in warnings],
     }
+
+
+def _relay_dir(request, site):
+    """Return the directory for relay sockets (str): that of an earlier setup, unless it is to be elsewhere now.
+
+    :raises Failure: for a place whose sockets ssh could not be told, or would not make.
+    """
+    parent = files.expand(request.get("relay_dir") or "/tmp")
+    made = str((files.read_json(site.facts_path) or {}).get("relay_dir") or "")
+    if os.path.dirname(made) != parent:
+        made = new_relay_dir(parent)
+    # The longest name of a socket there: a session's, and a laptop's.
+    if not re.match(r"\A/[A-Za-z0-9/._+-]+\Z", made) or len(made) + len("/%s-%s.sock" % (32 * "s", 8 * "l")) > LONGEST_SOCKET:
+        raise Failure(
+            "jupyter_relay_dir %s can't hold the sockets of relays: it may have %d letters, digits, '/', '.', '_', '+' and '-' at most. "
+            "Nothing was changed." % (parent, LONGEST_SOCKET - len(os.path.basename(made)) - 47), "relay-dir")
+    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
+        raise Failure("jupyter_relay_dir %s is no directory of the login node that you may write to. Nothing was changed." % parent, "relay-dir")
+    wrong = preflight.sockets(parent)
+    if wrong:
+        raise Failure("%s. Nothing was changed. Set jupyter_relay_dir to a directory on the login node's own disk, such as /tmp." % wrong, "relay-dir")
+    return made
 
 
 def _resources(given):

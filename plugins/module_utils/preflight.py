@@ -4,8 +4,11 @@
 """What would fail later, told at setup: modules, Jupyter, space in the home."""
 
 import binascii
+import contextlib
 import json
 import os
+import socket
+import tempfile
 
 from . import commands, files
 from .job_script import MODULE_FAILED, NO_JUPYTER
@@ -60,6 +63,24 @@ def jupyter(environment):
             % (", ".join(environment.modules) or "no modules"))}
     return {"found": False, "cause": "environment", "message": (
         "The environment that the job needs can't be set up on the login node (exit status %d): %s" % (done.rc, said or "no message"))}
+
+
+def sockets(path):
+    """Look whether a unix socket can be made in a directory: some shared file systems refuse them.
+
+    :param path: str, an existing directory that can be written.
+    :returns: str or None, what is wrong.
+    """
+    directory = tempfile.mkdtemp(prefix="jupyter-", dir=path)
+    try:
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.bind(os.path.join(directory, "s"))
+    except OSError as error:
+        return "%s holds no sockets: %s" % (path, error.strerror or error)
+    finally:
+        files.remove(os.path.join(directory, "s"))
+        os.rmdir(directory)
+    return None
 
 
 def home(path):

@@ -785,8 +785,10 @@ def _obeyed(view, order):
     told = view["control"] or {}
     if all((told.get("order") or {}).get(key) == value for key, value in order.items()) and told.get("refused"):
         return False, told["refused"]
-    endpoint = view["endpoint"] or {}
-    return endpoint.get("kind") == order["endpoint"] and endpoint.get("address") not in LOOPBACK, ""
+    endpoint = view["endpoint"]
+    if endpoint is None or (told.get("order") or {}).get("asked") != order["asked"]:
+        return False, ""
+    return (endpoint.get("address") in LOOPBACK) == (order["listen"] == "loopback"), ""
 
 
 def start_and_wait(batch_dir, name, progress, patience=None):

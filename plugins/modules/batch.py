@@ -24,9 +24,36 @@ options:
     type: str
     default: ~/.jupyter_connect
   connect_hint:
-    description: The command for the laptop that the connect tool shows in its first lines.
+    description:
+      - The command for the laptop that the connect tool shows in its first lines. Made from the connection's own variables
+        when empty.
     type: str
     default: ""
+  relay_dir:
+    description:
+      - Directory of the login node in which a private one is made for the sockets of relays. It is to be on the login
+        node's own disk.
+    type: str
+    default: /tmp
+  second_hop:
+    description:
+      - How a relay goes on from the login node to the session's node. V(auto) tries ssh, and then a step of the job where
+        the scheduler is Slurm.
+    type: str
+    choices: [auto, ssh, step]
+    default: auto
+  node_names:
+    description: Whether the compute nodes are reached by their short names or by those with a domain.
+    type: str
+    choices: [short, fqdn]
+    default: short
+  node_host_keys:
+    description:
+      - What a relay does with the host key of a node that was never seen before. V(strict) refuses it and says what to
+        do, V(accept-new) takes it. A key that changed is refused either way.
+    type: str
+    choices: [strict, accept-new]
+    default: strict
   scheduler:
     description:
       - The batch system's dialect.

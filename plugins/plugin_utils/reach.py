@@ -9,7 +9,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 
-from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
+from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     BadConnection,
     Connection,
@@ -18,6 +19,12 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     as_windows,
 )
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, TunnelError
+
+
+# Seconds for a server to start again on another endpoint, or for the job's own ssh to come through.
+ORDER_PATIENCE = 90
+# What no other route would mend.
+_ELSEWHERE = ("over", "not-running", "wrong-server", "port", "bind", "no-ssh", "host-key-changed")
 
 
 class ReachFailed(Exception):
@@ -83,37 +90,72 @@ class Laptop:
             "browser_here": self.browser_here and self.route in ("auto", "none"),
         }
 
-    def reach(self, view: Mapping, program: Callable, say: Callable[[str], None], check: bool) -> dict:
+    def reach(self, view: dict, program: Callable, say: Callable[[str], None], check: bool, fresh: bool = False) -> dict:
         """Return the result's ``tunnel``.
 
-        :param view: a session that is ready.
+        :param view: a session that is ready; updated where its server had to move for the route.
         :param program: calls a verb of the login-node program for this session.
         :param say: shows a line.
+        :param fresh: look for a route anew whatever is remembered of the site.
         :raises ReachFailed: with what to type next.
         """
-        target = self._target(view)
-        tunnel = Tunnel(self.connection, target.session, self.state, self.ca)
         try:
-            route = self._route(target, view)
-            port, note = (target.port, None) if route == "none" else tunnel.choose_port(target, self.local_port)
-            argv = routes.plan(route, self.connection, target, port, self.state.id)
-            answer = {
-                "route": route,
-                "command": as_posix(argv),
-                "command_windows": _for_windows(argv),
-                "url": routes.url(route, target, port),
-                "port": port,
-                "open": False,
-                "notes": [note] if note else [],
-                "changed": False,
-            }
-            if self.mode == "emit" or self.connection.in_place and route != "none" or check:
-                return answer
-            opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
+            connection = self._shared_or_own(check)
+            try:
+                return self._reach(connection, view, program, check, fresh)
+            except (routes.RouteError, TunnelError) as error:
+                remembered = self.route == "auto" and not fresh and self.state.site(self.connection.site).get("route")
+                if not remembered or getattr(error, "cause", None) in _ELSEWHERE:
+                    raise
+                say(f"what worked at {self.connection.host} before does not any more ({error}); looking for another way")
+                self.state.forget_site(self.connection.site)
+                return self._reach(self._shared_or_own(check), view, program, check, fresh=True)
         except routes.RouteError as error:
             raise ReachFailed("route", self._still_runs(view, str(error)), dict(view)) from error
         except TunnelError as error:
             raise ReachFailed(error.cause, self._still_runs(view, error.message), dict(view)) from error
+
+    def _shared_or_own(self, check: bool) -> Connection:
+        """Return the connection to use: by way of a master that a person opened, where a login of its own would ask something."""
+        if self.connection.in_place or check:
+            return self.connection
+        master = self.connection.live_master()
+        if master is None:
+            return self.connection
+        site = self.connection.site
+        login = self.state.site(site).get("login")
+        if login is None:
+            login = "own" if self.connection.logs_in_alone() else "shared"
+            self.state.remember_site(site, login=login)
+        return self.connection.sharing(master) if login == "shared" else self.connection
+
+    def _reach(self, connection: Connection, view: dict, program: Callable, check: bool, fresh: bool) -> dict:
+        """Find the route, and open the tunnel if that is asked for.
+
+        :raises routes.RouteError, TunnelError: when that can't be.
+        """
+        target = self._target(view)
+        tunnel = Tunnel(connection, target.session, self.state, self.ca)
+        route = self._route(connection, target, view, program, check, fresh)
+        if not check:
+            target = self._prepared(route, target, view, program)
+        port, note = (target.port, None) if route == "none" else tunnel.choose_port(target, self.local_port)
+        argv = routes.plan(route, connection, target, port, self.state.id)
+        answer = {
+            "route": route,
+            "command": as_posix(argv),
+            "command_windows": _for_windows(argv),
+            "url": routes.url(route, target, port),
+            "port": port,
+            "open": False,
+            "notes": [note] if note else [],
+            "changed": False,
+        }
+        if self.mode == "emit" or connection.in_place and route != "none" or check:
+            if not check:
+                tunnel.emitted(argv)
+            return answer
+        opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
         self.state.remember_site(self.connection.site, route=opened.route)
         answer.update(
             url=opened.url, command=opened.command, port=opened.port, open=True, changed=opened.changed,
@@ -128,17 +170,78 @@ class Laptop:
 
     def _target(self, view: Mapping) -> routes.Target:
         reverse = view.get("reverse") or {}
+        socket = reverse.get("socket") if reverse.get("state") == "up" else None
         try:
-            return routes.Target.from_answer(dict(view, reverse_socket=reverse.get("socket")))
+            return routes.Target.from_answer(dict(view, reverse_socket=socket))
         except routes.RouteError as error:
             raise ReachFailed("odd-answer", self._still_runs(view, str(error))) from error
 
-    def _route(self, target: routes.Target, view: Mapping) -> str:
+    def _route(
+        self, connection: Connection, target: routes.Target, view: Mapping, program: Callable, check: bool, fresh: bool
+    ) -> str:
         if self.route != "auto":
             return self.route
         if self.browser_here and view["host"] == view["node"]:
             return "none"
-        return routes.order(self.state.site(self.connection.site))[0]
+        if check:
+            return routes.order(self.state.site(self.connection.site))[0]
+        choice = route_choice.choose(program, connection, target, self.state, fresh)
+        if choice.route == "direct" and target.loopback and not choice.remembered:
+            unfit = self._direct_is_unfit(target, view, program)
+            if unfit:
+                target = self._target(view)
+                choice = route_choice.choose(program, connection, target, self.state, True, {"direct": unfit})
+        if choice.route == "reverse" and not target.reverse_socket:
+            # The last that is left: whether it works only the job can find out.
+            try:
+                self._prepared("reverse", target, view, program)
+            except routes.RouteError as error:
+                found = dict(choice.routes, reverse=route_choice.Finding(False, str(error)))
+                raise route_choice.no_route(target, found) from error
+        self.state.remember_site(connection.site, route=choice.route)
+        return choice.route
+
+    def _direct_is_unfit(self, target: routes.Target, view: dict, program: Callable) -> route_choice.Finding | None:
+        """Have the server listen for others, and look whether it can be reached there; else it moves back.
+
+        A node that refused a closed port was taken for one that can be reached, and a firewall may do the same.
+        """
+        if self.endpoint_wanted == "socket":
+            return route_choice.Finding(False, "it needs a port, and jupyter_endpoint is socket")
+        try:
+            self._prepared("direct", target, view, program)
+        except routes.RouteError as error:
+            return route_choice.Finding(False, str(error))
+        seen = program("probe", all=True)["routes"]["direct"]
+        if seen["works"]:
+            return None
+        self._order({"endpoint": self.endpoint_wanted, "listen": "loopback"}, view, program)
+        return route_choice.Finding(False, printable(seen["said"]))
+
+    def _prepared(self, route: str, target: routes.Target, view: dict, program: Callable) -> routes.Target:
+        """Ask of the session what a route needs: a server that listens for others, or a tunnel back to the login node.
+
+        :raises routes.RouteError: when it can't do so.
+        """
+        if route == "direct" and target.loopback and self.endpoint_wanted != "socket":
+            refused = self._order({"endpoint": "tls", "listen": "node"}, view, program)
+            what = "route direct needs a server that listens on its node's address, and this one can't move there now"
+        elif route == "reverse" and not target.reverse_socket:
+            order = {"host": view["host"], "socket": f"{target.relay_dir}/{target.session}-job.sock"}
+            refused = self._order({"reverse": order}, view, program)
+            what = f"the tunnel from {target.node} back to {view['host']} does not come up"
+        else:
+            return target
+        if refused:
+            raise routes.RouteError(f"{what}: {refused}")
+        return self._target(view)
+
+    @staticmethod
+    def _order(order: dict, view: dict, program: Callable) -> str | None:
+        """Give the session an order and bring the view up to date; return why it was not carried out, None if it was."""
+        answer = program("control", order=order, hold=ORDER_PATIENCE)
+        view.update({name: value for name, value in answer.items() if name in view})
+        return None if answer["done"] else printable(answer.get("refused") or f"no answer within {ORDER_PATIENCE} s")
 
     @staticmethod
     def _still_runs(view: Mapping, problem: str) -> str:

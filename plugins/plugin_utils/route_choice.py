@@ -18,7 +18,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import ssh_errors
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
@@ -105,6 +105,10 @@ def _forwarding(connection: Connection, target: routes.Target, laptop_id: str) -
             timer.cancel()
             ssh.kill()
             ssh.communicate()
+            if connection.master:
+                # A master that is shared would keep the forward.
+                subprocess.run(
+                    connection.arguments("-O", "cancel", "-L", f"{near}:{far}"), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
 
 
 def probe(program: Callable[..., dict], connection: Connection, target: routes.Target, laptop_id: str) -> dict[str, Finding]:
@@ -122,7 +126,12 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
             name: Finding(finding.get("works"), str(finding.get("said") or ""), str(finding.get("how") or ""))
             for name, finding in seen.items() if name in routes.AUTO and isinstance(finding, dict)
         }
-        found["jump"] = jump.result() if jump else Finding(None, "the laptop was not asked")
+        if jump:
+            found["jump"] = jump.result()
+        else:
+            # It takes the same way from the login node to the node as a relay, with another key.
+            shut = seen.get("relay", {}).get("cause") in ("unreachable", "forbidden")
+            found["jump"] = Finding(False if shut else None, found["relay"].why if shut else "the laptop was not asked")
         allowed = forwarding.result() if forwarding else Finding(None)
     if allowed.works is False:
         for name in routes.AUTO if allowed.how == "no-login" else ("relay", "reverse"):
@@ -134,32 +143,40 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
 
 
 def choose(
-    program: Callable[..., dict], connection: Connection, target: routes.Target, state: laptop.State, fresh: bool = False
+    program: Callable[..., dict], connection: Connection, target: routes.Target, state: laptop.State, fresh: bool = False,
+    ruled_out: Mapping[str, Finding] | None = None,
 ) -> Choice:
     """Return the route that `auto` means at this site.
 
+    Route reverse may be the answer before the job was asked for its tunnel: nothing else works then. Nor is the server
+    told to listen for others before route direct. Both are up to the caller.
+
     :param fresh: try again whatever is remembered.
+    :param ruled_out: what the caller found out by itself.
     :raises NoRoute: when none can work.
     """
     known = state.site(connection.site).get("route")
     if known in routes.AUTO and not fresh:
         return Choice(known, {}, remembered=True)
-    found = probe(program, connection, target, state.id)
+    found = {**probe(program, connection, target, state.id), **(ruled_out or {})}
     for wanted in (True, None):
         for name in routes.AUTO:
             if name in found and found[name].works is wanted and _fits(name, found[name], target):
-                if wanted:
+                if wanted and found[name].how != "rebind":
                     state.remember_site(connection.site, route=name, how=found[name].how)
                 return Choice(name, found)
+    raise no_route(target, found)
+
+
+def no_route(target: routes.Target, found: dict[str, Finding]) -> NoRoute:
+    """Return the error that says why each route is none, and what to ask the site for."""
     reasons = "; ".join(f"{name}: {found[name].why or 'does not fit this server'}" for name in routes.AUTO if name in found)
-    raise NoRoute(
+    return NoRoute(
         f"None of the routes leads from here to {target.node}. {reasons}. Ask the site for one of: ssh from the login node "
         "to the nodes of your own jobs; ssh forwarding on the login node; or set jupyter_route to try one all the same."
     )
 
 
 def _fits(route: str, finding: Finding, target: routes.Target) -> bool:
-    if route == "reverse":
-        return bool(target.reverse_socket)
     # A server that listens for its node only can be told to listen for others: the caller does so for route direct.
     return route != "direct" or not target.loopback or finding.how == "rebind"

@@ -11,7 +11,10 @@ Interface:
         .status()                           dict for `status`, no network
         .close()                            bool, whether there was something to close
         .open(..., keep=True)               also starts a process that opens it again (tunnel_keeper.py) until the session ends
+        .emitted(argv)                      remembers the command that a person was given
 A tunnel is found again by its control socket. It never asks anything: where ssh would have to, TunnelError says what to type.
+Where the login asks for a one-time password and a master was opened by hand, the tunnel is a forward of that master, and
+what holds it is a session on it: its process is known by its command line then.
 """
 
 from __future__ import annotations
@@ -95,7 +98,8 @@ class Tunnel:
         """
         kept = state.load(key)["kept"]
         options = tuple((letter, value) for letter, value in kept["connection"].pop("options"))
-        return cls(Connection(options=options, **kept["connection"]), kept["session"], state, kept["ca"])
+        masters = tuple(kept["connection"].pop("masters"))
+        return cls(Connection(options=options, masters=masters, **kept["connection"]), kept["session"], state, kept["ca"])
 
     def kept_target(self) -> Target:
         """Return the server that the tunnel's keeper knows of."""
@@ -118,9 +122,9 @@ class Tunnel:
             timeout=timeout,
         )
 
-    def _control(self, command: str, control: str) -> bool:
-        """Send a command to the tunnel's master; False for one that is gone or hangs."""
-        argv = [self.connection.executable, "-F", "none", "-S", control.replace("%", "%%"), "-O", command, "--", "tunnel"]
+    def _control(self, command: str, control: str, *more: str) -> bool:
+        """Send a command to the tunnel's master; False for one that is gone or hangs, or refuses."""
+        argv = [self.connection.executable, "-F", "none", "-S", control.replace("%", "%%"), "-O", command, *more, "--", "tunnel"]
         try:
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE, check=False)
         except subprocess.TimeoutExpired:
@@ -131,8 +135,24 @@ class Tunnel:
 
     def is_up(self) -> bool:
         """Return whether the tunnel's ssh runs and answers on its control socket (not: whether the far end does)."""
+        shared = self._shared()
+        if shared:
+            return self._holder() is not None and self._control("check", shared["master"])
         control = self.state.socket_path(self.key)
         return os.path.exists(control) and self._control("check", control)
+
+    def _shared(self) -> dict | None:
+        """Return what is known of a forward through a master that a person opened: master, spec, pid; None if there is none."""
+        return self.state.load(self.key).get("shared")
+
+    def _holder(self) -> int | None:
+        """Return the process that holds a shared tunnel open, None when it is gone."""
+        shared = self._shared()
+        # The number may be somebody else's by now.
+        return shared["pid"] if shared and shared["master"] in _command_line(shared["pid"]) else None
+
+    def _is_there(self) -> bool:
+        return self._shared() is not None or os.path.exists(self.state.socket_path(self.key))
 
     def status(self) -> dict:
         """Return what is known without any network: up, port, url, route, pid."""
@@ -162,6 +182,8 @@ class Tunnel:
                 return self._remember_port(port), None
             if target is not None and self.verify(target, port, timeout=2.0).kind == "ours":
                 return self._remember_port(port), None
+            if self._take_back(port):
+                return self._remember_port(port), None
             break
         preferred = wanted or known
         try:
@@ -170,6 +192,19 @@ class Tunnel:
             raise TunnelError("port", str(error)) from error
         note = f"local port {preferred} is in use by another program; this session now has {port}" if preferred else None
         return self._remember_port(port), note
+
+    def emitted(self, argv: list[str]) -> None:
+        """Remember the forward of a command that a person was given, if it goes through a shared master."""
+        if self.connection.master and "-L" in argv:
+            self.state.save(self.key, dict(self.state.load(self.key), emitted=argv[argv.index("-L") + 1]))
+
+    def _take_back(self, port: int) -> bool:
+        """Free a port that a shared master still holds from a command that a person ended: only the session on it ended."""
+        spec = self.state.load(self.key).get("emitted", "")
+        if not self.connection.master or f":{port}:" not in spec:
+            return False
+        self._control("cancel", self.connection.master, "-L", spec)
+        return laptop.port_is_free(port)
 
     def _remember_port(self, port: int) -> int:
         known = self.state.load(self.key)
@@ -205,7 +240,7 @@ class Tunnel:
             known = self.state.load(self.key)
             if route == "none":
                 return self._none(target)
-            if os.path.exists(self.state.socket_path(self.key)):
+            if self._is_there():
                 wrong = self._wrong(route, target, wanted, known)
                 if wrong is None:
                     return self._opened(dict(known, id=target.id), target, changed=False)
@@ -221,11 +256,15 @@ class Tunnel:
             elif not laptop.port_is_free(port):
                 return self._foreign(route, target, port)
             argv = self.command(route, target, port)
+            # A jump has an ssh of its own behind the shared one.
+            shared = {"master": self.connection.master, "spec": argv[argv.index("-L") + 1]} if self.connection.master and route != "jump" else None
             process = self._start(argv, route)
             try:
-                self._await_up(process, route, target)
+                self._await_up(process, route, target, shared)
                 self._await_answer(process, route, target, port)
             except BaseException:
+                if shared:
+                    self._control("cancel", shared["master"], "-L", shared["spec"])
                 self._kill(process.pid)
                 process.wait()
                 raise
@@ -234,6 +273,7 @@ class Tunnel:
                 "version": 1, "site": self.connection.site, "session": self.session, "id": target.id, "port": port,
                 "route": route, "pid": process.pid, "argv": argv, "started": time.time(),
                 "url": routes.url(route, target, port),
+                "shared": dict(shared, pid=process.pid) if shared else None,
             }
             self.state.save(self.key, known)
             return self._opened(known, target, changed=True, notes=tuple(notes))
@@ -277,12 +317,18 @@ class Tunnel:
 
     def held_argv(self, argv: list[str], route: str) -> list[str]:
         """Return a person's command as the tunnel itself runs it: never asking, with a control socket, in a log's words."""
-        options = [
-            "-M", "-S", self.state.socket_path(self.key).replace("%", "%%"),
-            "-o", "BatchMode=yes", "-o", "ControlPersist=no", "-o", "ConnectTimeout=10", "-o", "LogLevel=INFO",
-        ]
+        options = ["-o", "BatchMode=yes", "-o", "ControlPersist=no", "-o", "ConnectTimeout=10", "-o", "LogLevel=INFO"]
+        words = argv[1:]
+        if self.connection.master and route != "jump":
+            # The forward is asked of the master by itself, for only so it is told whether the port was to be had.
+            at = words.index("-L")
+            words = [word for word in words[:at] if word != "-N"] + words[at + 2:]
+            if route != "relay":
+                words.append("cat")
+        else:
+            options = ["-M", "-S", self.state.socket_path(self.key).replace("%", "%%"), *options]
         # ssh keeps the first value of each option: ours go first.
-        held = [argv[0], *options, *argv[1:]]
+        held = [argv[0], *options, *words]
         if route == "relay":
             held.append("--machine")
         return held
@@ -312,14 +358,15 @@ class Tunnel:
         except FileNotFoundError:
             return ""
 
-    def _await_up(self, process: subprocess.Popen, route: str, target: Target) -> None:
+    def _await_up(self, process: subprocess.Popen, route: str, target: Target, shared: dict | None) -> None:
         """Wait until ssh is logged in, and a relay connected.
 
+        :param shared: what to ask of a master that is shared.
         :raises TunnelError: when it ends or takes too long.
         """
         control = self.state.socket_path(self.key)
         deadline = time.monotonic() + LOGIN_PATIENCE
-        while not os.path.exists(control):
+        while not shared and not os.path.exists(control):
             if process.poll() is not None:
                 raise self._failure(process.returncode, route, target)
             if time.monotonic() > deadline:
@@ -329,7 +376,7 @@ class Tunnel:
         while route == "relay":
             event = last_event(self.log()).get("event")
             if event == "ready":
-                return
+                break
             if event in ("queued", "starting"):
                 deadline = max(deadline, time.monotonic() + self.queue_patience - ANSWER_PATIENCE)
             if process.poll() is not None:
@@ -337,6 +384,10 @@ class Tunnel:
             if time.monotonic() > deadline:
                 raise self._failure(None, route, target)
             time.sleep(STEP)
+        if shared and not self._control("forward", shared["master"], "-L", shared["spec"]):
+            raise TunnelError(
+                "forbidden", f"The connection that is open already ({shared['master']}) did not take the forward {shared['spec']}. "
+                "Type the tunnel's command yourself.")
 
     def _settle(self, target: Target, port: int) -> http_probe.Answer:
         """Verify a tunnel that is up; a relay on its way to the next node gets a moment."""
@@ -428,11 +479,18 @@ class Tunnel:
             # Before the lock: it may hold that while it opens the tunnel again.
             self._kill(keeper)
         with self.state.locked(self.key):
-            was_up = os.path.exists(self.state.socket_path(self.key))
+            was_up = self._is_there()
             self._close()
             return was_up or keeper is not None
 
     def _close(self) -> None:
+        shared = self._shared()
+        if shared:
+            self._control("cancel", shared["master"], "-L", shared["spec"])
+            holder = self._holder()
+            if holder:
+                self._kill(holder)
+            self.state.save(self.key, dict(self.state.load(self.key), shared=None))
         control = self.state.socket_path(self.key)
         known = self.state.load(self.key)
         if not os.path.lexists(control):

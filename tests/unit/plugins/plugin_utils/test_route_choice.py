@@ -34,6 +34,8 @@ def chosen(monkeypatch, tmp_path, relay=NO, jump=NO, direct=NO, reverse=NO, forw
     ({"relay": YES, "forwarding": MAYBE}, "relay"),
     ({"direct": Finding(True, "", "rebind")}, "direct"),
     ({"reverse": YES, "target": dataclasses.replace(SOCKET, reverse_socket="/tmp/r")}, "reverse"),
+    ({"reverse": MAYBE}, "reverse"),
+    ({"direct": Finding(True, "", "rebind"), "reverse": MAYBE}, "direct"),
     ({"relay": MAYBE, "jump": YES}, "jump"),
     ({"relay": YES, "forwarding": NO, "direct": Finding(True, "", "rebind")}, "direct"),
 ])
@@ -41,7 +43,7 @@ def test_the_first_route_that_works_is_taken(monkeypatch, tmp_path, found, route
     assert chosen(monkeypatch, tmp_path, **found) == route
 
 
-@pytest.mark.parametrize("found", [{}, {"direct": YES}, {"reverse": YES}, {"relay": YES, "forwarding": NO}])
+@pytest.mark.parametrize("found", [{}, {"direct": YES}, {"relay": YES, "forwarding": NO}])
 def test_none_that_fits_is_said_with_each_reason(monkeypatch, tmp_path, found):
     with pytest.raises(route_choice.NoRoute, match="relay: .*jump: refused.*Ask the site"):
         chosen(monkeypatch, tmp_path, **found)
