@@ -126,12 +126,14 @@ def render(directives, environment, batch_dir, submit_command):
         "# By hand:  %s" % submit_command,
         "umask 077",
         "JUPYTER_SESSION=default",
+        "JUPYTER_LAUNCH=",
         "JUPYTER_BATCH_DIR=%s" % shlex.quote(batch_dir),
         "",
         environment.lines().rstrip("\n"),
         "",
         # exec, so that the scheduler's signals reach the keeper.
-        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION"' % container,
+        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION" \\\n'
+        '  --launch "$JUPYTER_LAUNCH"' % container,
         "",
     ])
 

@@ -33,6 +33,7 @@ VERBS = {
 
 # What program.pyz answers to on its command line: verb -> module whose main(argv) returns an exit status.
 COMMANDS = {
+    "adopt-by-hand": "by_hand",
     "connect": "connect",
     "drop-successor": "renewal",
     "adopt-job": "renewal",

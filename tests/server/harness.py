@@ -75,7 +75,9 @@ class KeptServer:
         (self.batch / "keeper.pyz").write_bytes(keeper_application())
         if site is not None:
             (self.batch / "site.json").write_text(json.dumps(site))
+        self.launch = ""
         if job is not None:
+            self.launch = hashlib.sha256(self.id.encode()).hexdigest()[:16]
             values = {"session": "test", "id": self.id, "root_dir": "~/notebooks"}
             values.update(job)
             (self.directory / "job.json").write_text(json.dumps(values))
@@ -86,7 +88,7 @@ class KeptServer:
         env.update(self.environment)
         env.update(environment)
         self.process = subprocess.Popen(
-            [self.python, str(self.batch / "keeper.pyz"), "--batch-dir", str(self.batch), "--session", "test"],
+            [self.python, str(self.batch / "keeper.pyz"), "--batch-dir", str(self.batch), "--session", "test", "--launch", self.launch],
             env={key: value for key, value in env.items() if value is not None},
             stdin=subprocess.DEVNULL, stdout=open(self.home / "job.out", "ab"), stderr=subprocess.STDOUT, start_new_session=True)
         return self

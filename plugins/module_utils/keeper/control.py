@@ -11,9 +11,13 @@ from .private_files import read_json
 
 
 class Control(object):
-    """The orders that lie in a session's directory; each is obeyed once."""
+    """The orders that lie in a session's directory; each is obeyed once.
 
-    def __init__(self, directory):
+    :param directory: that of the session.
+    :param by_hand: whether no launch submitted this job: then any order that is there already was for another.
+    """
+
+    def __init__(self, directory, by_hand):
         self.path = os.path.join(directory, "control.json")
         self.seen = None
         try:
@@ -22,7 +26,7 @@ class Control(object):
             return
         try:
             # An order that is older than job.json was meant for an earlier job of this name.
-            stale = control.st_mtime <= os.stat(os.path.join(directory, "job.json")).st_mtime
+            stale = by_hand or control.st_mtime <= os.stat(os.path.join(directory, "job.json")).st_mtime
         except OSError:
             stale = True
         if stale:

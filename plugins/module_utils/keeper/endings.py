@@ -21,6 +21,13 @@ class Failure(Exception):
         self.reason = reason
 
 
+class Refused(Exception):
+    """This job must not act as the session, and may touch nothing of it.
+
+    The text of the exception is a sentence for the person.
+    """
+
+
 class Ended(Exception):
     """Somebody wants the job to end.
 

@@ -36,18 +36,20 @@ DEFAULTS = {
 }
 
 
-def load(batch_dir, directory):
+def load(batch_dir, directory, by_hand, session_id):
     """Read what the session is to be.
 
     :param directory: that of the session.
+    :param by_hand: whether no launch submitted this job, so that job.json is none of its own.
+    :param session_id: the "id" that such a job was given, or None.
     :returns: (job, site): the values of DEFAULTS and an "id", paths made absolute; and site.json ({} where there is none).
     :raises Failure: a file is damaged.
     """
     site = _read(os.path.join(batch_dir, "site.json"))
     job = dict(DEFAULTS)
-    for values in (site.get("job") or {}, _read(os.path.join(directory, "job.json"))):
+    for values in (site.get("job") or {}, {"id": session_id} if by_hand else _read(os.path.join(directory, "job.json"))):
         job.update((key, value) for key, value in values.items() if value is not None)
-    # One that was submitted by hand has no identity yet.
+    # One that was submitted by hand may have no identity yet.
     job["id"] = job.get("id") or text_of(binascii.hexlify(os.urandom(16)))
     base_url = "/" + str(job["base_url"]).strip("/") + "/"
     job["base_url"] = "/" if base_url == "//" else base_url

@@ -12,13 +12,13 @@ import shutil
 import signal
 import time
 
-from . import endpoint
+from . import claim, endpoint
 from .activity import Activity
 from .allocation import job_id
 from .compat import http_client, monotonic
 from .control import Control
 from .diagnosis import explain, told_to_end
-from .endings import Ended, Failure
+from .endings import Ended, Failure, Refused
 from .environment import environment
 from .job import load
 from .jupyter import find_jupyter
@@ -45,10 +45,12 @@ class Keeper(object):
     :param program: path of keeper.pyz, or whatever runs it.
     :param batch_dir: absolute.
     :param session: its name.
+    :param launch: the mark of the launch that submitted this job; "" by hand.
     """
 
-    def __init__(self, program, batch_dir, session):
+    def __init__(self, program, batch_dir, session, launch):
         self.program = program
+        self.launch = launch
         self.batch_dir = batch_dir
         self.session = session
         self.directory = os.path.join(batch_dir, "sessions", session)
@@ -67,23 +69,32 @@ class Keeper(object):
 
     # -- before the server
 
-    def load(self):
+    def claim(self):
+        """Make sure that the session is ours to serve; returns the id that a job by hand was given, or None.
+
+        :raises Refused: it is not.
+        """
+        if self.launch:
+            return claim.launched(self.directory, self.launch)
+        return claim.by_hand(self.batch_dir, self.directory, self.session)
+
+    def load(self, session_id):
         """Read site.json and job.json, and prepare what is known from them."""
         private_directory(self.directory)
-        self.job, site = load(self.batch_dir, self.directory)
-        self.control = Control(self.directory)
+        self.job, site = load(self.batch_dir, self.directory, not self.launch, session_id)
+        self.control = Control(self.directory, not self.launch)
         ends, left = time_of_end(os.environ, self.job["walltime"] or time_left(os.environ, ask_command), time.time())
         self.countdown = Countdown(left, self.job["walltime_warnings"] or [])
         self.status.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"], ends=ends)
         self.notices = Notices(self.session, self.job["root_dir"], self.log.say)
         self.renewals.count, self.renewals.python = self.job["renewals"], site.get("python")
 
-    def prepare(self):
+    def prepare(self, session_id):
         """Everything up to the server's start.
 
         :raises Failure, OSError: there can be none.
         """
-        self.load()
+        self.load(session_id)
         self.node_dir = node_directory([os.path.realpath(path) for path in (os.path.expanduser("~"), self.batch_dir)], len(LONGEST_PATH))
         os.mkdir(os.path.join(self.node_dir, "r"), 0o700)
         self.log.open(self.path("server.log"), os.path.join(self.node_dir, "server.log"))
@@ -308,7 +319,12 @@ class Keeper(object):
         become_subreaper()
         status = 1
         try:
-            self.prepare()
+            session_id = self.claim()
+        except Refused as refused:
+            self.log.say(refused.args[0])
+            return status
+        try:
+            self.prepare(session_id)
             self.start()
             self.watch()
         except Ended as ended:

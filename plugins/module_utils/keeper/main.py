@@ -28,7 +28,8 @@ def main(argv):
     parser = argparse.ArgumentParser(description="Starts Jupyter on the node of a job and watches over it.")
     parser.add_argument("--batch-dir", default=os.path.dirname(program))
     parser.add_argument("--session", default="default")
+    parser.add_argument("--launch", default="", help="which job.json is meant; without it the job was submitted by hand and takes none")
     arguments = parser.parse_args(argv[1:])
     if not SESSION_NAME.match(arguments.session):
         parser.error("a session name has letters, digits, dot, dash and underscore only, at most 32")
-    return Keeper(program, os.path.abspath(arguments.batch_dir), arguments.session).run()
+    return Keeper(program, os.path.abspath(arguments.batch_dir), arguments.session, arguments.launch).run()

@@ -6,6 +6,7 @@
 from __future__ import absolute_import, division, print_function
 
 import ctypes
+import errno
 import io
 import os
 import select
@@ -74,18 +75,36 @@ def die_with_parent():
 
 def ask_command(argv):
     """Output of a short command, or None when it is missing, fails or takes 10 seconds."""
+    status, output = run_command(argv, 10.0)
+    return output if status == 0 else None
+
+
+def run_command(argv, patience):
+    """Run a command, at most so many seconds.
+
+    :returns: (exit status, standard output as text); the status is None when it is missing or took longer.
+    """
+    output = b""
     try:
         with io.open(os.devnull, "r+b") as null:
             child = subprocess.Popen(argv, stdin=null, stdout=subprocess.PIPE, stderr=null)
-        limit = monotonic() + 10.0
-        output = b""
-        while select.select([child.stdout], [], [], max(0.0, limit - monotonic()))[0]:
+    except (IOError, OSError):
+        return None, u""
+    limit = monotonic() + patience
+    while monotonic() < limit:
+        try:
+            if not select.select([child.stdout], [], [], max(0.0, limit - monotonic()))[0]:
+                break
             part = os.read(child.stdout.fileno(), 65536)
-            if not part:
-                return text_of(output) if child.wait() == 0 else None
-            output += part
-        child.kill()
-        child.wait()
-    except (IOError, OSError, select.error):
-        pass
-    return None
+        except (IOError, OSError, select.error) as error:
+            if error.args[0] == errno.EINTR:  # Python 2.7, when a child ends
+                continue
+            break
+        if not part:
+            child.stdout.close()
+            return child.wait(), text_of(output)
+        output += part
+    child.kill()
+    child.stdout.close()
+    child.wait()
+    return None, text_of(output)

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The keeper as a process, under every Python at hand from 2.7 on, with a stand-in for Jupyter that behaves in all bad ways."""
 
-import glob
 import json
 import os
 import pathlib
@@ -12,117 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import zip_application
 from ansible_collections.hpc.jupyter.plugins.module_utils.keeper import log as keeper_log
-
-MODULES = pathlib.Path(zip_application.__file__).parent
-FAKE = pathlib.Path(__file__).with_name("fake_jupyter_server.py")
-VERSIONS = ["2.7", "3.6", "3.11", "3.13"]
-
-
-def interpreters():
-    """Pythons by version: those on the PATH, then those that pyenv has."""
-    root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
-    found = {}
-    for version in VERSIONS:
-        for path in glob.glob(os.path.join(root, "versions", version + ".*", "bin", "python")) + [shutil.which("python" + version) or ""]:
-            if path and subprocess.call([path, "-c", "import ssl, ctypes"], stderr=subprocess.DEVNULL) == 0:
-                found[version] = path
-                break
-    found.setdefault("%d.%d" % sys.version_info[:2], sys.executable)
-    return found
-
-
-PYTHONS = interpreters()
-
-
-def wait_for(look, what, patience=30.0):
-    limit = time.monotonic() + patience
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < limit, "waited for " + what
-        time.sleep(0.01)
-
-
-def sources():
-    """What the controller sends of the keeper."""
-    return dict((path.relative_to(MODULES).as_posix(), path.read_text(encoding="utf-8")) for path in (MODULES / "keeper").glob("*.py"))
-
-
-class Job:
-    """A job whose Python has the stand-in."""
-
-    def __init__(self, directory, scratch):
-        self.home = directory / "home"
-        self.scratch = scratch
-        self.batch = self.home / ".jupyter" / "batch"
-        self.directory = self.batch / "sessions" / "s"
-        self.directory.mkdir(parents=True)
-        (self.batch / "keeper.pyz").write_bytes(zip_application.keeper(sources()))
-        self.site = directory / "site"
-        (self.site / "jupyter_server").mkdir(parents=True)
-        (self.site / "jupyter_server" / "__init__.py").touch()
-        shutil.copy(str(FAKE), str(self.site / "jupyter_server" / "__main__.py"))
-        (self.site / "jupyter_server-2.99.0.dist-info").mkdir()
-        self.process = None
-
-    def write(self, name, value):
-        path = self.directory / name
-        path.write_text(json.dumps(value))
-        return path
-
-    def start(self, python=sys.executable, behaviour="good", job=(), **env):
-        if job is not None:
-            self.write("job.json", dict({"session": "s", "id": "f" * 32}, **dict(job)))
-        env = dict({"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.scratch), "PYTHONPATH": str(self.site), "FAKE": behaviour},
-                   **env)
-        with open(str(self.home / "job.out"), "ab") as output:
-            self.process = subprocess.Popen([python, str(self.batch / "keeper.pyz"), "--batch-dir", str(self.batch), "--session", "s"], env=env,
-                                            stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=os.setsid)
-        return self
-
-    def state(self):
-        try:
-            return json.loads((self.directory / "server.json").read_text())
-        except (IOError, OSError):
-            return {}
-
-    def await_phase(self, phase):
-        return wait_for(lambda: self.state().get("phase") == phase and self.state(), phase)
-
-    def control(self, order):
-        path = self.write("control.new", order)
-        later = os.stat(str(self.directory / "job.json")).st_mtime + 1
-        os.utime(str(path), (later, later))
-        path.rename(self.directory / "control.json")
-
-    def log(self):
-        return (self.directory / "server.log").read_text() + (self.home / "job.out").read_text()
-
-    def end(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-        return self.process and self.process.wait()
-
-
-@pytest.fixture
-def job(tmp_path):
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix="k-", dir="/tmp"))
-    made = Job(tmp_path, scratch)
-    yield made
-    made.end()
-    shutil.rmtree(str(scratch))
-
-
-@pytest.fixture(params=sorted(PYTHONS, key=lambda version: [int(part) for part in version.split(".")]))
-def python(request):
-    return PYTHONS[request.param]
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, wait_for
 
 
 def test_the_whole_life(job, python):
@@ -212,7 +105,7 @@ def test_an_order_for_an_earlier_job_is_not_obeyed(job):
 @pytest.mark.parametrize("job_json", ["{", "[]"])
 def test_a_damaged_job_file(job, job_json):
     (job.directory / "job.json").write_text(job_json)
-    assert job.start(job=None).process.wait(30) == 1
+    assert job.start(job=None, launch=mark("f" * 32)).process.wait(30) == 1
     assert job.state()["cause"] == "config-error" and "job.json" in job.state()["reason"]
 
 
