@@ -113,6 +113,9 @@ def main(argv):
     from .session import Session
 
     session = Session(Site(os.path.dirname(os.path.abspath(sys.argv[0]))), argv[1])
+    if session.record().get("stopped"):
+        # The stop that waits for this job to end has seen to it, and holds the lock meanwhile.
+        return 0
     with session.locked():
         record = session.record()
         if argv[0] == "adopt-job":
