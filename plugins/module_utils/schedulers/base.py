@@ -7,6 +7,7 @@ A scheduler module speaks one dialect (its commands and what they print) and
 answers in these terms only. It knows nothing of sessions.
 """
 
+import itertools
 import os
 import pwd
 import re
@@ -478,8 +479,7 @@ def expand_hostlist(text):
     """Host names of Slurm's ``a[1-2,05],b`` notation, in order; what makes no sense is left out."""
     hosts = []
     for item in _outside_brackets(text):
-        for host in _expand(item, _NODES_LIMIT - len(hosts)):
-            hosts.append(host)
+        hosts.extend(itertools.islice(_expand(item), _NODES_LIMIT - len(hosts)))
     return hosts
 
 
@@ -497,22 +497,26 @@ def _outside_brackets(text):
     return [item.strip() for item in items if item.strip()]
 
 
-def _expand(item, limit):
-    match = re.match(r"([^\[\]]*)\[([0-9,-]+)\](.*)\Z", item)
-    if not match:
-        return [item] if limit > 0 and re.match(r"[A-Za-z0-9._-]+\Z", item) else []
-    head, ranges, tail = match.groups()
-    hosts = []
+def _expand(item):
+    """Host names of one item without commas outside brackets."""
+    if not re.match(r"[A-Za-z0-9._-]*(\[[0-9,-]+\][A-Za-z0-9._-]*)*\Z", item):
+        return
+    # Names and ranges in turn: a[1-2]b is "a", "1-2", "b".
+    parts = re.split(r"[\[\]]", item)
+    choices = [_numbers(part) if place % 2 else [part] for place, part in enumerate(parts)]
+    for names in itertools.product(*choices):
+        yield "".join(names)
+
+
+def _numbers(ranges):
+    """``1-2,05`` as ["1", "2", "05"], no longer than any machine has nodes."""
+    numbers = []
     for part in ranges.split(","):
         bounds = re.match(r"(\d{1,9})(?:-(\d{1,9}))?\Z", part)
-        if not bounds:
-            continue
-        first, last = bounds.group(1), bounds.group(2) or bounds.group(1)
-        for number in range(int(first), min(int(last), int(first) + limit) + 1):
-            hosts.extend(_expand("%s%0*d%s" % (head, len(first), number, tail), limit - len(hosts)))
-            if len(hosts) >= limit:
-                return hosts
-    return hosts
+        if bounds and len(numbers) < _NODES_LIMIT:
+            first, last = int(bounds.group(1)), int(bounds.group(2) or bounds.group(1))
+            numbers += ["%0*d" % (len(bounds.group(1)), number) for number in range(first, min(last, first + _NODES_LIMIT) + 1)]
+    return numbers[:_NODES_LIMIT]
 
 
 def _quoted(value):

@@ -62,13 +62,16 @@ def test_what_was_read_is_read_again():
 @pytest.mark.parametrize("text, hosts", [
     ("node1", ["node1"]), ("node[1-3]", ["node1", "node2", "node3"]), ("n[01-02,10],gpu3", ["n01", "n02", "n10", "gpu3"]),
     ("r[1-2]n[1-2]", ["r1n1", "r1n2", "r2n1", "r2n2"]), ("n[1-2]-ib", ["n1-ib", "n2-ib"]), ("", []), ("(null)", []), ("None assigned", []),
-    ("n[3-1]", []), ("n[", []), ("a,,b", ["a", "b"])])
+    ("n[3-1]", []), ("n[", []), ("n]1[", []), ("n[1-2],x[5-4],o", ["n1", "n2", "o"]), ("a,,b", ["a", "b"])])
 def test_host_lists(text, hosts):
     assert base.expand_hostlist(text) == hosts
 
 
-def test_a_host_list_cannot_fill_the_memory():
-    assert len(base.expand_hostlist("n[1-999999999]")) <= 20001
+@pytest.mark.parametrize("text, most", [
+    ("n[1-999999999]", 20000), (",".join(["n[1-99999]"] * 9), 20000), ("n[1-99999]x[1-99999]y[1-99999]", 20000),
+    ("n[1-99999]x[1-99999]!", 0), ("n[1-99999]x[1-99999]y[3-1]", 0)])
+def test_a_host_list_can_fill_neither_the_memory_nor_the_day(text, most):
+    assert len(base.expand_hostlist(text)) == most
 
 
 def test_a_job_survives_its_file():
