@@ -16,7 +16,7 @@ from harness import PASSWORD, Cluster, Controller, free_port, typed, until
 from kernel_client import Jupyter
 from users import home_of, running
 
-CLASSIC = "notebook-classic"  # 6.5, which believes an old cookie after a change of the password
+CLASSIC = "notebook-classic"
 NEW_PASSWORD = "Zr3-another-one-of-hers"
 COOKIE = "username-"
 NODE, PORT = "node2", 8766  # of the plain notebook
@@ -49,7 +49,7 @@ def test_a_cookie_from_before_a_change_of_the_password_is_worth_nothing(account,
     assert session["flavour"] == "notebook" and believes(url, cookie)
     laptop.run("stop").succeeded()
     laptop.run("setup", jupyter_password=NEW_PASSWORD).succeeded()
-    # By hand, with a cookie secret that outlives the change: the old cookie still opens everything.
+    # By hand, with a cookie secret that outlives the change, the old cookie still opens everything.
     assert believes_by_hand(account, tmp_path)
     again = laptop.run("launch").succeeded().of("session")["tunnel"]["url"]
     assert again == url, "the cookie is of this address"
@@ -62,7 +62,7 @@ def believes_by_hand(account: Cluster, directory: pathlib.Path) -> bool:
     port = free_port()
     serve = (f"module load {CLASSIC}; umask 077; mkdir -p ~/plain; export JUPYTER_CONFIG_DIR=$HOME/plain JUPYTER_RUNTIME_DIR=$HOME/plain;"
              f" exec jupyter notebook --no-browser --ip=0.0.0.0 --port={PORT} --NotebookApp.token=''"
-             " --NotebookApp.password=sha1:0123456789ab:{}")
+             " --NotebookApp.cookie_secret=the-same-for-good --NotebookApp.password=sha1:0123456789ab:{}")
     tunnel = {"command": f"ssh -F {account.ssh_config} -N -L 127.0.0.1:{port}:{NODE}:{PORT} login",
               "url": f"http://127.0.0.1:{port}/"}
     taken = []
