@@ -12,6 +12,7 @@ import sys
 import time
 
 from .allocation import job_id
+from .compat import monotonic
 from .endings import Refused
 from .private_files import read_json
 from .processes import run_command
@@ -19,22 +20,30 @@ from .text import printable
 
 OCCUPIED = 3  # exit status of adopt-by-hand
 PATIENCE = 30.0  # seconds for it
+LATE = 10.0  # seconds by which a shared home may show a file late
 CLOCKS = 600  # seconds by which two hosts' clocks may differ
 
 
-def launched(directory, launch):
+def launched(directory, launch, wait):
     """Make sure that job.json is for this job.
 
     :param directory: that of the session.
     :param launch: the mark in the job script that the launch submitted.
+    :param wait: sleeps so many seconds; what it raises goes through.
     :raises Refused: another launch, or a stop, came after that one.
     """
-    try:
-        values = read_json(os.path.join(directory, "job.json")) or {}
-    except (ValueError, IOError, OSError):
-        return  # who reads it next says what is wrong with it
-    if hashlib.sha256(str(values.get("id") or "").encode("utf-8")).hexdigest()[:16] != launch:
-        raise Refused("The launch that submitted this job is over: a stop or another launch came after it. This job ends.")
+    limit = monotonic() + LATE
+    while True:
+        try:
+            os.listdir(directory)  # an NFS client looks at the server when a directory is opened, else it may trust its memory
+            values = read_json(os.path.join(directory, "job.json")) or {}
+        except (ValueError, IOError, OSError):
+            return  # who reads it next says what is wrong with it
+        if hashlib.sha256(str(values.get("id") or "").encode("utf-8")).hexdigest()[:16] == launch:
+            return
+        if monotonic() > limit:
+            raise Refused("The launch that submitted this job is over: a stop or another launch came after it. This job ends.")
+        wait(0.5)
 
 
 def by_hand(batch_dir, directory, session):

@@ -73,9 +73,10 @@ class Keeper(object):
         """Make sure that the session is ours to serve; returns the id that a job by hand was given, or None.
 
         :raises Refused: it is not.
+        :raises Ended: a signal came first.
         """
         if self.launch:
-            return claim.launched(self.directory, self.launch)
+            return claim.launched(self.directory, self.launch, self.signals.wait)
         return claim.by_hand(self.batch_dir, self.directory, self.session)
 
     def load(self, session_id):
@@ -323,6 +324,8 @@ class Keeper(object):
         except Refused as refused:
             self.log.say(refused.args[0])
             return status
+        except Ended as ended:
+            return ended.status
         try:
             self.prepare(session_id)
             self.start()

@@ -47,13 +47,29 @@ def test_by_hand_takes_no_job_file_of_an_earlier_launch(job, python):
     assert job.start(python, job=None).await_phase("ready")["id"] != "f" * 32
 
 
-def test_a_job_whose_launch_is_over_touches_nothing(job, python):
+def test_a_job_whose_launch_is_over_touches_nothing(job):
     job.write("job.json", {"session": "s", "id": "f" * 32})
     job.write("server.json", {"phase": "ready", "id": "f" * 32})
-    assert job.start(python, job=None, launch=mark("e" * 32)).process.wait(30) == 1
+    assert job.start(job=None, launch=mark("e" * 32)).process.wait(30) == 1
     assert job.state() == {"phase": "ready", "id": "f" * 32} and "is over" in job.log()
-    (job.directory / "job.json").unlink()
-    assert job.start(python, job=None, launch=mark("f" * 32)).process.wait(30) == 1
+
+
+def test_a_home_that_shows_the_job_file_late_is_waited_for(job, python):
+    os.mkfifo(str(job.directory / "job.json"))
+    job.start(python, job=None, launch=mark("f" * 32))
+    with open(str(job.directory / "job.json"), "w") as first:  # opens when the keeper opens it
+        job.write("new", {"session": "s", "id": "f" * 32}).rename(job.directory / "job.json")
+        first.write('{"id": "of the launch before"}')
+    assert job.await_phase("ready")["id"] == "f" * 32
+
+
+def test_a_signal_ends_that_wait(job, python):
+    os.mkfifo(str(job.directory / "job.json"))
+    job.start(python, job=None, launch=mark("f" * 32))
+    with open(str(job.directory / "job.json"), "w") as first:
+        (job.directory / "job.json").unlink()
+        first.write('{"id": "of the launch before"}')
+    assert job.end() == 143 and job.state() == {}
 
 
 def test_by_hand_a_second_server_of_a_session_is_refused(job, python):
