@@ -14,7 +14,6 @@ import sys
 import tempfile
 
 import pytest
-
 from harness import KeptServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

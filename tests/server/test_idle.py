@@ -6,7 +6,6 @@
 import time
 
 import pytest
-
 from harness import wait_for
 
 LIMIT = 4.0  # seconds of idle_timeout

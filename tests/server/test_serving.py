@@ -12,7 +12,6 @@ import ssl
 
 import pytest
 import websocket
-
 from harness import PASSWORD, hashed_in_config, wait_for
 
 KINDS = ["lab", "classic", "old"]

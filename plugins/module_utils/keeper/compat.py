@@ -17,7 +17,9 @@ except ImportError:  # a Python built without OpenSSL can still serve a socket
 try:
     import http.client as http_client
 except ImportError:
-    import httplib as http_client  # noqa: F401
+    import httplib as http_client
+
+__all__ = ["close_on_exec", "http_client", "monotonic", "ssl", "text_of"]
 
 
 def monotonic():
