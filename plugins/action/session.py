@@ -86,21 +86,17 @@ class ActionModule(ProgramAction):
     def _await(self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> dict:
         """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
         begun = time.monotonic()
-        try:
-            waited = False
-            while True:
-                shown.show(view)
-                left = arguments["wait_timeout"] - (time.monotonic() - begun)
-                # A scheduler that goes silent meanwhile does not end the wait: its job is most likely there.
-                waited = progress.waits(view) or waited and view["state"] == "unknown"
-                if not waited or view["hopeless"] or left <= 0:
-                    return view
-                view = self.program(
-                    "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
-                )
-        except KeyboardInterrupt:
-            shown.interrupted(view)
-            raise
+        waited = False
+        while True:
+            shown.show(view)
+            left = arguments["wait_timeout"] - (time.monotonic() - begun)
+            # A scheduler that goes silent meanwhile does not end the wait: its job is most likely there.
+            waited = progress.waits(view) or waited and view["state"] == "unknown"
+            if not waited or view["hopeless"] or left <= 0:
+                return view
+            view = self.program(
+                "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
+            )
 
     def _renew_certificate(self, first: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> bool:
         """Put a new certificate in place of one that is over or nearly so; return whether that was done.

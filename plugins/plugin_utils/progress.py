@@ -78,6 +78,7 @@ class Progress:
         self._last: str | None = None
         self._begun = time.monotonic()
         self.waited = False
+        self._told = False
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -89,12 +90,12 @@ class Progress:
         if text != self._last:
             since = time.monotonic() - self._begun
             self.say(text + (f" (after {duration(since)})" if self._last and since > 5 else ""))
+        if view["state"] in ("queued", "held") and not self._told:
+            # Now, for at a Ctrl-C newer cores end the task before it could say anything.
+            self.say(f"Ctrl-C leaves job {view['job']} in the queue: {_CONTINUE}")
+            self._told = True
         self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > NOTABLE_WAIT)
         self._last = text
-
-    def interrupted(self, view: dict) -> None:
-        """Say what Ctrl-C leaves behind."""
-        self.say(f"interrupted. Session '{view['session']}' keeps its job {view['job']}. {_CONTINUE}")
 
     def finish(self, text: str) -> None:
         """Show the closing lines."""

@@ -113,7 +113,8 @@ class Laptop:
         except routes.RouteError as error:
             raise ReachFailed("route", self._still_runs(view, str(error)), dict(view)) from error
         except TunnelError as error:
-            raise ReachFailed(error.cause, self._still_runs(view, error.message), dict(view)) from error
+            over = error.cause in ("over", "not-running")
+            raise ReachFailed(error.cause, error.message if over else self._still_runs(view, error.message), dict(view)) from error
 
     def _shared_or_own(self, check: bool) -> Connection:
         """Return the connection to use: by way of a master that a person opened, where a login of its own would ask something."""
@@ -138,7 +139,8 @@ class Laptop:
         tunnel = Tunnel(connection, target.session, self.state, self.ca)
         route = self._route(connection, target, view, program, check, fresh)
         if not check:
-            target = self._prepared(route, target, view, program)
+            # The server may have moved while a route was looked for.
+            target = self._prepared(route, self._target(view), view, program)
         port, note = (target.port, None) if route == "none" else tunnel.choose_port(target, self.local_port)
         argv = routes.plan(route, connection, target, port, self.state.id)
         answer = {
