@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
-import threading
+import signal
 import time
 
 import pytest
@@ -208,11 +208,11 @@ def test_shut_down_in_the_browser_leaves_no_successor(person, cluster):
 
 
 def test_an_idle_session_ends_and_a_computing_kernel_never(person, cluster):
-    first = launch(person, jupyter_renewals=1, jupyter_idle_timeout=6)
+    first = launch(person, jupyter_renewals=1, jupyter_idle_timeout=20)
     browser = Jupyter(first["tunnel"]["url"], PASSWORD)
     began = time.monotonic()
-    assert browser.run("import time\nuntil = time.time() + 20\nwhile time.time() < until: time.sleep(0.5)\nprint('done')", keep=True).strip() == "done"
-    assert time.monotonic() - began >= 20
+    assert browser.run("import time\nuntil = time.time() + 30\nwhile time.time() < until: time.sleep(0.5)\nprint('done')", keep=True).strip() == "done"
+    assert time.monotonic() - began >= 30
     # The kernel is still there and has nothing to do: session, job and successor end.
     until(lambda: not cluster.jobs(), "no job", LONG)
     view = person.look()
@@ -265,8 +265,7 @@ def test_ctrl_c_leaves_the_job_and_says_so(person, cluster):
     with full_queue(cluster):
         waiting = person.background("launch")
         job = waiting.says(r"queued: job (\d+)").group(1)
-        waiting.process.send_signal(2)
-        ended = threading.Thread(target=waiting.process.wait)
-        ended.start()
-        ended.join(LONG)
-        assert cluster.jobs() == [job] and f"keeps its job {job}" in waiting.text
+        waiting.says(f"Ctrl-C leaves job {job} in the queue")
+        waiting.process.send_signal(signal.SIGINT)
+        waiting.process.wait(LONG)
+        assert cluster.jobs() == [job]
