@@ -181,5 +181,6 @@ class ActionModule(ProgramAction):
 
 
 def _public(view: dict, changed: bool) -> dict:
-    result = {key: value for key, value in view.items() if key not in ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control")}
+    ours = ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control")
+    result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)
