@@ -19,6 +19,7 @@ _ETH_P_ALL, _ETH_P_IP, _TCP = 0x0003, 0x0800, 6
 _NETLINK_CONNECTOR, _NLMSG_DONE = 11, 3
 _CN_IDX_PROC, _CN_VAL_PROC, _PROC_EVENT_EXEC = 1, 1, 2
 _EVENT = 16 + 20
+_SO_RCVBUFFORCE = 33
 
 
 class Wire:
@@ -100,6 +101,7 @@ def _executions() -> socket.socket | None:
     """Return a socket on which the kernel tells every exec, or None where it does not (within a container)."""
     try:
         events = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_CONNECTOR)
+        events.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 * 1024 * 1024)
         events.bind((0, _CN_IDX_PROC))
         listen = struct.pack("=IIIIHHI", _CN_IDX_PROC, _CN_VAL_PROC, 0, 0, 4, 0, 1)
         events.send(struct.pack("=IHHII", 16 + len(listen), _NLMSG_DONE, 0, 0, os.getpid()) + listen)
@@ -126,10 +128,15 @@ def watched() -> Iterator[CommandLines]:
                 lines.look()
                 stop.wait(0.01)
                 continue
-            with contextlib.suppress(TimeoutError):
+            try:
                 message = events.recv(4096)
-                if struct.unpack_from("=I", message, _EVENT)[0] == _PROC_EVENT_EXEC:
-                    lines.look(str(struct.unpack_from("=I", message, _EVENT + 16)[0]))
+            except TimeoutError:
+                continue
+            except OSError:  # a busy machine: more events than the buffer holds were lost
+                lines.look()
+                continue
+            if struct.unpack_from("=I", message, _EVENT)[0] == _PROC_EVENT_EXEC:
+                lines.look(str(struct.unpack_from("=I", message, _EVENT + 16)[0]))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
