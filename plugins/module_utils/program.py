@@ -28,6 +28,7 @@ VERBS = {
     "stop": ("session", "stop"),
     "control": ("session", "control"),
     "probe": ("route_probe", "probe"),
+    "doctor": ("doctor", "examine"),
     "parallel": ("parallel", "apply"),
 }
 

@@ -25,6 +25,11 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
+    BadConnection,
+    Connection,
+    as_posix,
+)
 
 PACKAGE = "hpc_jupyter"
 SOURCES = pathlib.Path(__file__).resolve().parent.parent / "module_utils"
@@ -151,7 +156,13 @@ class ProgramAction(ActionBase):
         :raises ProgramFailed: with the program's own answer, when it says that it failed.
         :raises AnsibleConnectionFailure: when the login node can't be reached.
         """
-        answer = self._call(dict(request, verb=verb), task_vars)
+        try:
+            answer = self._call(dict(request, verb=verb), task_vars)
+        except AnsibleConnectionFailure as error:
+            hint = self._how_to_log_in(sentence(error), task_vars)
+            if hint:
+                raise AnsibleConnectionFailure(f"{sentence(error)} {hint}") from None
+            raise
         if answer.get("failed"):
             raise ProgramFailed(answer)
         return answer
@@ -182,6 +193,22 @@ class ProgramAction(ActionBase):
                 % (result["rc"], printable(_last_lines(result["stdout"] + "\n" + result["stderr"])) or "nothing")
             ),
         })
+
+    def _how_to_log_in(self, said: str, task_vars: dict) -> str | None:
+        """Return what to type where the login asks something that Ansible can't answer, a one-time password most likely."""
+        if not re.search(r"Permission denied|Too many authentication failures", said):
+            return None
+        try:
+            connection = Connection.from_task(task_vars, self._connection)
+        except BadConnection:
+            return None
+        if connection.in_place or not connection.masters:
+            return None
+        return (
+            "Ansible can't answer what this login asks. If that is a one-time password, open one connection by hand that all of "
+            f"it shares, and run this again while that is open:\n    {as_posix(connection.opening(connection.masters[0]))}\n"
+            "Where the site does not let connections be shared, run the playbooks on the login node itself (docs/sites.md)."
+        )
 
     def _candidates(self, task_vars: dict) -> list[str]:
         """Return shell words for the Pythons to try, best first."""

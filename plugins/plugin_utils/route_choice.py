@@ -5,6 +5,7 @@
 
 Interface:
     choose(program, connection, target, state, fresh=False) -> Choice
+    probe(...), forwarding_allowed(...)                           what was found, for who wants to show it
     Choice.route; .routes {name: why it does or doesn't}; .remembered; .how
 A site's memory is dropped with ``state.forget_site(connection.site)`` when its route stops working.
 """
@@ -68,7 +69,7 @@ def _jump(connection: Connection, target: routes.Target) -> Finding:
     return Finding(False, ssh_errors.read(done.stderr).said or "ssh gave no reason")
 
 
-def _forwarding(connection: Connection, target: routes.Target, laptop_id: str) -> Finding:
+def forwarding_allowed(connection: Connection, target: routes.Target, laptop_id: str) -> Finding:
     """Forward to a socket on the login node: sshd does not tell a forbidden forward from a missing socket, so one is made."""
     with tempfile.TemporaryDirectory(prefix="jupyter-") as directory:
         near = os.path.join(directory, "probe")
@@ -119,7 +120,7 @@ def probe(program: Callable[..., dict], connection: Connection, target: routes.T
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         # In place there is no laptop to try from: what the login node sees has to do.
         jump = None if connection.in_place else pool.submit(_jump, connection, target)
-        forwarding = None if connection.in_place else pool.submit(_forwarding, connection, target, laptop_id)
+        forwarding = None if connection.in_place else pool.submit(forwarding_allowed, connection, target, laptop_id)
         # Ansible's connection is for this thread.
         seen = program("probe").get("routes", {})
         found = {

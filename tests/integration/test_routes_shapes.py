@@ -5,24 +5,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import shlex
-import subprocess
 import time
 
 import pytest
-from harness import HERE, PASSWORD, Cluster, Controller, copy_collection, free_port, typed, until
+from harness import PASSWORD, Cluster, Controller, free_port, typed, until
 from kernel_client import Jupyter
 
 WHERE = "import socket; print(socket.gethostname())"
 
 
-def started(name: str, shape: str) -> Cluster:
-    """A cluster of this worker's own in a shape other than the default."""
+def started(name: str, shape: str, net: int) -> Cluster:
+    """A cluster of this worker's own in a shape other than the default.
+
+    :param net: the third number of its addresses, for the first worker.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    made = Cluster(f"{name}{worker}", f"10.85.{200 + worker}")
+    made = Cluster(f"{name}{worker}", f"10.85.{net + worker}")
     made.verb("up", "--fresh", "--net", made.net, "--shape", shape, timeout=900)
     return made
 
@@ -30,7 +30,7 @@ def started(name: str, shape: str) -> Cluster:
 @pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest, cluster: Cluster):
     """A cluster in the shape that the test names; the default one is there before, for it builds the software."""
-    made = started("rs", request.param)
+    made = started("rs", request.param, 200)
     yield made
     made.verb("down")
 

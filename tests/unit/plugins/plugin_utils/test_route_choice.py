@@ -19,7 +19,7 @@ YES, NO, MAYBE = Finding(True, "", "ssh"), Finding(False, "refused"), Finding(No
 
 def chosen(monkeypatch, tmp_path, relay=NO, jump=NO, direct=NO, reverse=NO, forwarding=YES, target=SOCKET, connection=LOGIN):
     monkeypatch.setattr(route_choice, "_jump", lambda *_: jump)
-    monkeypatch.setattr(route_choice, "_forwarding", lambda *_: forwarding)
+    monkeypatch.setattr(route_choice, "forwarding_allowed", lambda *_: forwarding)
     found = {
         name: {"works": finding.works, "said": finding.why, "how": finding.how}
         for name, finding in {"relay": relay, "direct": direct, "reverse": reverse}.items()
