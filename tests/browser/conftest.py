@@ -25,4 +25,4 @@ cluster, collections = _integration.cluster, _integration.collections
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> None:
     """The browser, before any cluster is up."""
-    subprocess.run([str(HERE / "prepare")], check=True)
+    subprocess.run([str(HERE.parents[1] / "tools" / "prepare"), "tests"], cwd=HERE.parents[1], check=True)
