@@ -5,6 +5,7 @@
 
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -240,14 +241,19 @@ def test_it_survives_the_login(site):
         """)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(local.__file__))))
     (site.path / "job.sh").write_text("#!/bin/sh\nwhile [ ! -e %s/go ]; do sleep 0.05; done\n" % site.path)
+    # One more pipe of the login's, such as a connection: it must see its end.
+    watch, held = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", code, root, str(site.path / "jobs"), str(site.path / "job.sh"), str(site.path / "out")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, pass_fds=[held])
+    os.close(held)
     # Would wait for ever, as ssh does, if the job held the pipes.
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     job_id = out.decode().strip()
     site.ids.append(job_id)
+    assert select.select([watch], [], [], PATIENCE)[0] and os.read(watch, 1) == b""
+    os.close(watch)
     try:
         os.killpg(process.pid, signal.SIGHUP)
     except OSError:
