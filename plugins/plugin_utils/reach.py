@@ -20,7 +20,6 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
 )
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, TunnelError
 
-
 # Seconds for a server to start again on another endpoint, or for the job's own ssh to come through.
 ORDER_PATIENCE = 90
 # What no other route would mend.
@@ -146,7 +145,8 @@ class Laptop:
         answer = {
             "route": route,
             "command": as_posix(argv),
-            "command_windows": _for_windows(argv),
+            # Windows' ssh shares no connections.
+            "command_windows": _for_windows(routes.plan(route, self.connection, target, port, self.state.id)),
             "url": routes.url(route, target, port),
             "port": port,
             "open": False,

@@ -98,7 +98,7 @@ class Tunnel:
         """
         kept = state.load(key)["kept"]
         options = tuple((letter, value) for letter, value in kept["connection"].pop("options"))
-        masters = tuple(kept["connection"].pop("masters"))
+        masters = tuple(kept["connection"].pop("masters", ()))
         return cls(Connection(options=options, masters=masters, **kept["connection"]), kept["session"], state, kept["ca"])
 
     def kept_target(self) -> Target:

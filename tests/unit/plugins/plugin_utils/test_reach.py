@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a session to a command: what is asked of the session for a route, and when a route is dropped."""
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, reach, route_choice, tunnel
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.route_choice import Finding
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
+
+VIEW = {
+    "session": "default", "id": "0" * 32, "job": "7", "node": "node1", "host": "login", "state": "ready", "base_url": "/",
+    "relay_dir": "/tmp/jupyter-1-ab", "reverse": None, "control": None, "endpoint": {"kind": "socket", "path": "/tmp/s"}}
+NODE = {"kind": "tls", "address": "10.0.0.5", "port": 4000, "fingerprint": "f" * 64}
+SITE = "carol@login:22"
+NO = Finding(False, "refused")
+GUESS = Finding(True, "", "rebind")
+
+
+class Login:
+    """A login node: what its firewall lets through, and the orders that its session got."""
+
+    def __init__(self, direct=True, reverse=True, kernels=False):
+        self.direct, self.reverse, self.kernels = direct, reverse, kernels
+        self.orders = []
+
+    def __call__(self, verb, **request):
+        if verb == "probe":
+            return {"routes": {"direct": {"works": self.direct, "said": "filtered"}}}
+        order = request["order"]
+        self.orders.append(order)
+        if "reverse" in order:
+            return {"done": self.reverse, "refused": "Host key verification failed.", "reverse": dict(order["reverse"], state="up" if self.reverse else "retrying")}
+        if self.kernels:
+            return {"done": False, "refused": "1 kernel(s) run"}
+        return {"done": True, "endpoint": NODE if order["listen"] == "node" else VIEW["endpoint"]}
+
+
+@pytest.fixture
+def reached(monkeypatch, tmp_path):
+    """Return a function that reaches a session at a site where these findings are made."""
+    monkeypatch.setattr(route_choice, "_jump", lambda *_: NO)
+    monkeypatch.setattr(route_choice, "forwarding_allowed", lambda *_: Finding(True))
+    state = laptop.State(tmp_path / "state")
+
+    def reached(login, found, mode="emit", **more):
+        monkeypatch.setattr(route_choice, "probe", lambda *_: dict({"relay": NO, "jump": NO, "direct": NO, "reverse": NO}, **found))
+        made = reach.Laptop(connection=Connection.from_arguments("login", "carol"), state=state, mode=mode, ca=None, browser_here=False,
+                            **dict({"route": "auto", "endpoint_wanted": "auto", "local_port": None}, **more))
+        return made.reach(dict(VIEW), login, lambda text: None, check=False)
+
+    reached.state = state
+    return reached
+
+
+def test_a_server_moves_for_route_direct_once_that_is_all_there_is(reached):
+    login = Login()
+    answer = reached(login, {"direct": GUESS})
+    assert answer["route"] == "direct" and ":node1:4000" in answer["command"]
+    assert login.orders == [{"endpoint": "tls", "listen": "node"}]
+
+
+def test_it_moves_back_when_nothing_was_won_and_the_job_dials_back(reached):
+    login = Login(direct=False)
+    answer = reached(login, {"direct": GUESS, "reverse": Finding(None)})
+    assert answer["route"] == "reverse" and "/tmp/jupyter-1-ab/default-job.sock" in answer["command"]
+    moved, back, dialled = login.orders
+    assert (moved["listen"], back["listen"]) == ("node", "loopback") and dialled["reverse"]["host"] == "login"
+    assert reached.state.site(SITE)["route"] == "reverse"
+
+
+def test_every_way_that_was_tried_is_in_the_message_when_all_are_closed(reached):
+    with pytest.raises(reach.ReachFailed, match="relay: refused; jump: refused; direct: filtered; reverse: .*Host key.*runs on node1") as failed:
+        reached(Login(direct=False, reverse=False), {"direct": GUESS, "reverse": Finding(None)})
+    assert failed.value.cause == "route" and "route" not in reached.state.site(SITE)
+
+
+def test_kernels_that_run_keep_a_server_where_it_is(reached):
+    with pytest.raises(reach.ReachFailed, match=r"direct: .*can't move there now: 1 kernel"):
+        reached(Login(kernels=True), {"direct": GUESS})
+
+
+def test_a_socket_that_was_asked_for_is_never_made_a_port(reached):
+    login = Login()
+    with pytest.raises(reach.ReachFailed, match="jupyter_endpoint is socket"):
+        reached(login, {"direct": GUESS}, endpoint_wanted="socket")
+    assert login.orders == []
+
+
+def test_a_remembered_route_that_fails_is_dropped_and_another_found_at_once(reached, monkeypatch):
+    reached.state.remember_site(SITE, route="relay")
+
+    def opened(held, route, target, *_more, **_options):
+        if route == "relay":
+            raise tunnel.TunnelError("node", "no way to node1")
+        return tunnel.Opened(route=route, port=9000, url="http://127.0.0.1:9000/", command="ssh", pid=1, changed=True)
+
+    monkeypatch.setattr(tunnel.Tunnel, "open", opened)
+    assert reached(Login(), {"jump": Finding(True)}, mode="open")["route"] == "jump"
+    assert reached.state.site(SITE)["route"] == "jump"
+
+
+def test_a_session_that_is_over_is_no_reason_to_forget_a_route(reached, monkeypatch):
+    reached.state.remember_site(SITE, route="relay")
+
+    def opened(*_arguments, **_options):
+        raise tunnel.TunnelError("over", "the session is over")
+
+    monkeypatch.setattr(tunnel.Tunnel, "open", opened)
+    with pytest.raises(reach.ReachFailed, match="is over"):
+        reached(Login(), {"jump": Finding(True)}, mode="open")
+    assert reached.state.site(SITE)["route"] == "relay"
