@@ -29,6 +29,7 @@ CLOCK_TOLERANCE = 5.0
 FILE_INTERVAL = 0.05
 FIRST_ASK = 1.0
 LONGEST_ASK = 30.0
+LOG_PATIENCE = 5.0
 
 
 class Session(object):
@@ -114,7 +115,10 @@ class Session(object):
         job = jobs[record["job"]]
         successor = jobs.get(record.get("successor"))
         if job.state == "finished" and successor is not None and successor.state != "finished":
-            if job.exit_kind != "clean" and not record.get("stopped"):
+            if job.exit_kind == "failed" and not os.path.exists(self.places.server):
+                # Its script never came as far as a server, and that of the next one would not either.
+                record = self._drop_successor(successor)
+            elif job.exit_kind != "clean" and not record.get("stopped"):
                 with self.locked():
                     record = self.record()
                     if record.get("successor") == successor.id:
@@ -136,6 +140,15 @@ class Session(object):
         if job.state == "finished" and job.id == record.get("job"):
             record = self._remember_end(record, job)
         return job, record
+
+    def _drop_successor(self, successor):
+        with self.locked():
+            record = self.record()
+            if record.get("successor") == successor.id:
+                self._cancel(successor.id)
+                record = dict(record, successor=None, renewals_left=0)
+                files.write_json(self.places.record, record)
+            return record
 
     def _remember_end(self, record, job):
         if job.ends is None:
@@ -454,7 +467,7 @@ class Session(object):
                     server_stamp = stamp
                     view = self.view(record, job, asked=False)
             if view is not None and (fingerprint(view) != seen or not _waits(view)):
-                return view
+                return self._with_log(view, record, job)
             if server_stamp is None and _stamp(self.places.log) != log_stamp:
                 # The job has begun, or its script failed before there was a keeper to say so.
                 log_stamp = _stamp(self.places.log)
@@ -463,6 +476,14 @@ class Session(object):
             if time.time() >= deadline:
                 return view or self.view(record, job, asked=False)
             time.sleep(FILE_INTERVAL)
+
+    def _with_log(self, view, record, job):
+        """Return the view of a job that failed with the end of its log, which a shared file system may show a moment later."""
+        deadline = time.time() + LOG_PATIENCE
+        while view["state"] == "failed" and not view["log_tail"] and time.time() < deadline:
+            time.sleep(FILE_INTERVAL)
+            view = self.view(record, job, asked=False)
+        return view
 
     def stop(self, request):
         """End the session: server first, then job, successor before both.

@@ -152,7 +152,10 @@ def test_a_server_that_dies_at_start_is_explained_within_seconds(person, cluster
     assert says in run.message and run.result["log"] in run.message
     # From the job's start to the message, on a machine that does other things as well.
     assert time.time() - run.result["started"] < 30
+    assert not run.result["successor"]
     until(lambda: not cluster.jobs(), "no job, no successor", LONG)
+    # A successor would have failed the same way, and was never let run.
+    assert run.result["jobs"] == [run.result["job"]]
 
 
 # -- renewal -------------------------------------------------------------------------------------
