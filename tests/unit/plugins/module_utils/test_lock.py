@@ -3,8 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lock of a session: whose it is, and when it is nobody's any more."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
