@@ -207,7 +207,7 @@ class ProgramAction(ActionBase):
         return (
             "Ansible can't answer what this login asks. If that is a one-time password, open one connection by hand that all of "
             f"it shares, and run this again while that is open:\n    {as_posix(connection.opening(connection.masters[0]))}\n"
-            "Where the site does not let connections be shared, run the playbooks on the login node itself (docs/sites.md)."
+            "Where the site does not let connections be shared, run the playbooks on the login node itself (docs/recipes.md)."
         )
 
     def _candidates(self, task_vars: dict) -> list[str]:

@@ -53,4 +53,4 @@ def test_a_login_that_can_not_be_had_is_told_with_what_to_type(account, laptop):
     result = run.of("doctor")
     assert result["reached"] is False
     said = findings(result)["log in"]["said"]
-    assert "Permission denied" in said and "ControlPath=" in said and "docs/sites.md" in said
+    assert "Permission denied" in said and "ControlPath=" in said and "docs/recipes.md" in said

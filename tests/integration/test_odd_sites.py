@@ -47,9 +47,9 @@ def bent(site: Cluster) -> Iterator:
 
 
 NOISE = {
-    "bash": ("~/.bashrc", "echo 'Welcome, carol: 3 messages'; echo 'quota: 12 %' >&2; export http_proxy=http://127.0.0.1:9"),
-    "tcsh": ("~/.tcshrc", "echo 'Welcome, carol: 3 messages'\nsetenv http_proxy http://127.0.0.1:9\nset noclobber\nalias rm 'rm -i'\nalias cat 'cat -n'"),
-    "fish": ("~/.config/fish/config.fish", "echo 'Welcome, carol: 3 messages'\nset -x http_proxy http://127.0.0.1:9"),
+    "bash": ("/home/carol/.bashrc", "echo 'Welcome, carol: 3 messages'; echo 'quota: 12 %' >&2; export http_proxy=http://127.0.0.1:9"),
+    "tcsh": ("/home/carol/.tcshrc", "echo 'Welcome, carol: 3 messages'\nsetenv http_proxy http://127.0.0.1:9\nset noclobber\nalias rm 'rm -i'\nalias cat 'cat -n'"),
+    "fish": ("/home/carol/.config/fish/config.fish", "echo 'Welcome, carol: 3 messages'\nset -x http_proxy http://127.0.0.1:9"),
 }
 
 
@@ -59,7 +59,7 @@ def test_any_login_shell_with_a_banner_and_chatter_and_a_proxy(site, person, ben
     bent("printf '%s\\n' 'ALL USE IS MONITORED {\"event\": \"ready\"}' >/etc/issue.net; echo 'Banner /etc/issue.net' >>/etc/ssh/sshd_config; pkill -HUP -o sshd",
          "sed -i /Banner/d /etc/ssh/sshd_config; pkill -HUP -o sshd", HOSTS)
     file, text = NOISE[shell]
-    site.shell(f"mkdir -p $(dirname {file}); printf '%s\\n' {shlex.quote(text)} >{file}")
+    bent(f"mkdir -p $(dirname {file}); printf '%s\\n' {shlex.quote(text)} >{file}; chown -R carol: /home/carol", f"rm -f {file}")
     person.run("setup").succeeded()
     assert not person.run("setup").succeeded().changed
     result = launched(person)
