@@ -91,3 +91,16 @@ def _already(session, server):
     return ("Session '%s' has a server already (%s, on %s), so this job ends. Stop that one first, or set JUPYTER_SESSION in a copy of the job "
             "script to another name. If that server is gone for sure, remove its server.json."
             % (session, "job %s" % server["job"] if server.get("job") else "no job", printable(str(server.get("node")))))
+
+
+def superseded(directory, session_id, job):
+    """Whether the session has gone on without this job: stopped, launched anew or renewed.
+
+    :param session_id: the ``id`` of the launch that this job is of.
+    :param job: its id at the scheduler, or None.
+    """
+    try:
+        record = read_json(os.path.join(directory, "record.json")) or {}
+    except (ValueError, IOError, OSError):
+        return False
+    return bool(record.get("id")) and record["id"] != session_id or job is not None and job in (record.get("jobs") or [])

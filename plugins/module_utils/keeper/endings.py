@@ -31,7 +31,7 @@ class Refused(Exception):
 class Ended(Exception):
     """Somebody wants the job to end.
 
-    :ivar cause: "stop", "idle", "shutdown" or "signal".
+    :ivar cause: "stop", "idle", "shutdown", "signal" or "superseded".
     :ivar reason: a sentence for the person.
     :ivar status: exit status of the keeper.
     """

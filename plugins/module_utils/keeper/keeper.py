@@ -36,6 +36,7 @@ from .text import moment, printable
 from .walltime import Countdown, time_left, time_of_end
 
 TICK = 1.0  # seconds between two looks at control.json
+RECORD_TICK = 15.0  # seconds between two looks whether the session is still ours
 LONGEST_PATH = "/r/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-9"  # a kernel's socket, in the node directory
 
 
@@ -124,9 +125,13 @@ class Keeper(object):
         # A tenth of the limit, so that an end comes late by no more than that; a minute is soon enough for anybody.
         interval = min(60.0, max(0.5, float(self.job["idle_timeout"] or 600) / 10.0))
         next_look = monotonic() + interval
+        next_record = monotonic() + RECORD_TICK
         while True:
             self.signals.wait(TICK)
             self.reap()
+            if monotonic() >= next_record:
+                self.look_at_record()
+                next_record = monotonic() + RECORD_TICK
             if self.server.child.poll() is not None:
                 self.judge_end()
             self.look_at_control()
@@ -137,6 +142,13 @@ class Keeper(object):
                 self.log.bound()
                 self.status.publish_again()
                 next_look = monotonic() + interval
+
+    def look_at_record(self):
+        """End when the session has a later job: the scheduler had lost sight of this node, and does not always clear up once it is back."""
+        if claim.superseded(self.directory, self.job["id"], self.status["job"]):
+            # server.json and the settings are those of the other job by now.
+            self.status.withdrawn = True
+            raise Ended("superseded", "The session goes on in another job; this one, of which the scheduler had lost sight, ends.", 1)
 
     def judge_end(self):
         """The server is gone and we did not ask: by whose will?"""
@@ -309,7 +321,7 @@ class Keeper(object):
         """Remove what only lived for this job."""
         if self.notices:
             self.notices.remove()
-        for directory in (self.node_dir, self.path("config")):
+        for directory in (self.node_dir, None if self.status.withdrawn else self.path("config")):
             if directory:
                 shutil.rmtree(directory, ignore_errors=True)
 

@@ -19,12 +19,14 @@ class Status(object):
     :param path: of server.json.
     :param session: its name.
     :param say: takes a line for the log.
+    :ivar withdrawn: whether the file is another job's by now, and nothing is written any more.
     """
 
     def __init__(self, path, session, say):
         self.path = path
         self.say = say
         self.unwritten = False
+        self.withdrawn = False
         self.state = {"version": 1, "session": session, "id": None, "job": None, "node": socket.gethostname(), "fqdn": socket.getfqdn(),
                       "phase": "starting", "endpoint": None, "flavour": None, "version_jupyter": None, "base_url": "/", "pid": None,
                       "started": int(time.time()), "ends": None, "reason": None, "cause": None, "exit": None, "updated": None}
@@ -36,6 +38,8 @@ class Status(object):
         """Change server.json. A home that is full must not end the server, so a failure is kept in mind and tried again."""
         self.state.update(changes)
         self.state["updated"] = int(time.time())
+        if self.withdrawn:
+            return
         try:
             write_json(self.path, self.state)
             self.unwritten = False
