@@ -10,7 +10,6 @@ import time
 import webbrowser
 
 from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
@@ -47,6 +46,12 @@ class ActionModule(ProgramAction):
 
     def _launch(self, arguments: dict, task_vars: dict) -> dict:
         laptop = reach.Laptop.from_task(arguments, task_vars, self._connection)
+        try:
+            return self._launch_from(laptop, arguments, task_vars)
+        finally:
+            laptop.abandon()
+
+    def _launch_from(self, laptop: reach.Laptop, arguments: dict, task_vars: dict) -> dict:
         request = self._request(arguments, laptop)
         launching = arguments["state"] == "launched"
         verb = "launch" if launching else "look"
@@ -57,10 +62,10 @@ class ActionModule(ProgramAction):
                 f"What setup put on {task_vars['inventory_hostname']} is of another version of this collection than this launch. "
                 "Run 'ansible-playbook hpc.jupyter.setup' again.")
         if not first.get("would_submit"):
-            view = self._await(first, request, arguments, task_vars, shown)
+            view = self._await(first, request, arguments, task_vars, shown, laptop)
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
                 first = self.program(verb, request, task_vars)
-                view = self._await(first, request, arguments, task_vars, shown)
+                view = self._await(first, request, arguments, task_vars, shown, laptop)
         result = _public(view, bool(first.get("changed")))
         problem = progress.problem(view, launching)
         if problem:
@@ -83,7 +88,9 @@ class ActionModule(ProgramAction):
             result["changed"] = self._renew_certificate(first, arguments, task_vars, shown) or result["changed"]
         return result
 
-    def _await(self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> dict:
+    def _await(
+        self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
+    ) -> dict:
         """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
         begun = time.monotonic()
         waited = False
@@ -94,6 +101,8 @@ class ActionModule(ProgramAction):
             waited = progress.waits(view) or waited and view["state"] == "unknown"
             if not waited or view["hopeless"] or left <= 0:
                 return view
+            if view["state"] == "starting" and not self._task.check_mode:
+                laptop.begin(view)
             view = self.program(
                 "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
             )

@@ -35,6 +35,7 @@ LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
 
 # Seconds. Looking at a file is cheap, on NFS too, at this pace; asking the scheduler is not.
 TICK = 0.2
+TICK_STARTING = 0.05
 LOOK_WAITING = 1.0
 LOOK_CONNECTED = 3.0
 # A job that is killed can't say so in its file, and the ssh to its node may live on: the server itself is asked.
@@ -330,8 +331,15 @@ class Relay(object):
             else:
                 self.progress.say(state if state in ("queued", "starting") else "queued", waiting_text(view))
             self.progress.beat()
-            self.pause(LOOK_WAITING)
+            self._await_server()
             view = self.look(ask=True)
+
+    def _await_server(self):
+        """Wait for the next look, or less if the session's server has something to say: that file costs nothing to watch."""
+        before = files.stamp(self.session.places.server)
+        deadline = time.time() + LOOK_WAITING
+        while time.time() < deadline and files.stamp(self.session.places.server) == before:
+            self.pause(TICK_STARTING)
 
     def _not_there(self, view, seen_job):
         name = self.session.name

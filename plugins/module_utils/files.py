@@ -260,3 +260,12 @@ def remove(path):
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return False
         raise
+
+
+def stamp(path):
+    """Return something that changes when a file is replaced or written, None while there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime, status.st_size, status.st_ino

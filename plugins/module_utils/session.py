@@ -97,7 +97,7 @@ class Session(object):
         # A file of the job before (a renewal, or a launch after the end) says nothing of this one.
         if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
             return {}
-        return _by_our_clock(server, _stamp(self.places.server))
+        return _by_our_clock(server, files.stamp(self.places.server))
 
     def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.
@@ -452,7 +452,7 @@ class Session(object):
         job = cached
         next_ask = 0 if job is None else time.time() + interval
         server_stamp = object()
-        log_stamp = _stamp(self.places.log)
+        log_stamp = files.stamp(self.places.log)
         while True:
             if time.time() >= next_ask:
                 job, record = self.ask(record)
@@ -460,7 +460,7 @@ class Session(object):
                 next_ask = time.time() + interval
                 view = self.view(record, job)
             else:
-                stamp = _stamp(self.places.server)
+                stamp = files.stamp(self.places.server)
                 if stamp == server_stamp:
                     view = None
                 else:
@@ -468,9 +468,9 @@ class Session(object):
                     view = self.view(record, job, asked=False)
             if view is not None and (fingerprint(view) != seen or not _waits(view)):
                 return self._with_log(view, record, job)
-            if server_stamp is None and _stamp(self.places.log) != log_stamp:
+            if server_stamp is None and files.stamp(self.places.log) != log_stamp:
                 # The job has begun, or its script failed before there was a keeper to say so.
-                log_stamp = _stamp(self.places.log)
+                log_stamp = files.stamp(self.places.log)
                 interval = shortest
                 next_ask = min(next_ask, time.time() + shortest)
             if time.time() >= deadline:
@@ -688,14 +688,6 @@ def _session_script(script, name, session_id):
             line = "JUPYTER_LAUNCH=%s" % hashlib.sha256(session_id.encode("ascii")).hexdigest()[:16]
         lines.append(line)
     return "\n".join(lines) + "\n"
-
-
-def _stamp(path):
-    try:
-        status = os.stat(path)
-        return status.st_mtime, status.st_size, status.st_ino
-    except OSError:
-        return None
 
 
 def _first(*values):

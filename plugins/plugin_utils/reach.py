@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
@@ -50,6 +51,7 @@ class Laptop:
     local_port: int | None
     ca: str | None
     browser_here: bool
+    _begun: Tunnel | None = None
 
     @classmethod
     def from_task(cls, arguments: Mapping, task_vars: Mapping, connection) -> Laptop:
@@ -88,6 +90,26 @@ class Laptop:
             # Where the browser runs on the very host of the server there is nothing to tunnel.
             "browser_here": self.browser_here and self.route in ("auto", "none"),
         }
+
+    def begin(self, view: Mapping) -> None:
+        """Start the tunnel while the server starts, where it is known that a relay will be used: the two take as long.
+
+        What goes wrong here is found again, and told, by ``reach``.
+        """
+        route = self.route if self.route != "auto" else self.state.site(self.connection.site).get("route")
+        if self._begun or self.mode == "emit" or route != "relay" or self.connection.in_place:
+            return
+        with contextlib.suppress(routes.RouteError, TunnelError, OSError):
+            connection = self._shared_or_own(check=False)
+            if connection.master is None:
+                tunnel = Tunnel(connection, view["session"], self.state, self.ca)
+                tunnel.begin(routes.Target.of_a_start(view), self.local_port)
+                self._begun = tunnel
+
+    def abandon(self) -> None:
+        """End a tunnel that was begun for a session that did not come up."""
+        if self._begun:
+            self._begun.abandon()
 
     def reach(self, view: dict, program: Callable, say: Callable[[str], None], check: bool, fresh: bool = False) -> dict:
         """Return the result's ``tunnel``.
@@ -135,12 +157,17 @@ class Laptop:
         :raises routes.RouteError, TunnelError: when that can't be.
         """
         target = self._target(view)
-        tunnel = Tunnel(connection, target.session, self.state, self.ca)
+        tunnel = self._begun or Tunnel(connection, target.session, self.state, self.ca)
         route = self._route(connection, target, view, program, check, fresh)
         if not check:
             # The server may have moved while a route was looked for.
             target = self._prepared(route, self._target(view), view, program)
-        port, note = (target.port, None) if route == "none" else tunnel.choose_port(target, self.local_port)
+        if route == "none":
+            port, note = target.port, None
+        elif tunnel.begun_port:
+            port, note = tunnel.begun_port, None
+        else:
+            port, note = tunnel.choose_port(target, self.local_port)
         argv = routes.plan(route, connection, target, port, self.state.id)
         answer = {
             "route": route,

@@ -117,6 +117,14 @@ class Target:
             raise RouteError(f"the answer of the cluster can't be used: odd {', '.join(wrong)}.")
         return made
 
+    @classmethod
+    def of_a_start(cls, answer: Mapping[str, object]) -> Target:
+        """Read what is known of a session whose server starts: enough for a relay, which finds the server by itself.
+
+        :raises RouteError: as ``from_answer``.
+        """
+        return cls.from_answer(dict(answer, node=answer.get("node") or "unknown", endpoint={"kind": "socket", "path": "/unknown"}))
+
     @property
     def loopback(self) -> bool:
         """Whether the endpoint is for processes of its own node only."""

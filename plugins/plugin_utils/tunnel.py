@@ -89,6 +89,7 @@ class Tunnel:
         self.ca = ca if ca and os.path.exists(ca) else None
         self.key = laptop.key(connection.site, session)
         self.queue_patience = ANSWER_PATIENCE
+        self._begun: tuple[subprocess.Popen, list[str], int] | None = None
 
     @classmethod
     def from_state(cls, state: laptop.State, key: str) -> Tunnel:
@@ -240,7 +241,7 @@ class Tunnel:
             known = self.state.load(self.key)
             if route == "none":
                 return self._none(target)
-            if self._is_there():
+            if not self.begun_port and self._is_there():
                 wrong = self._wrong(route, target, wanted, known)
                 if wrong is None:
                     return self._opened(dict(known, id=target.id), target, changed=False)
@@ -250,15 +251,19 @@ class Tunnel:
             if exact and known.get("port") and not laptop.port_is_free(known["port"]):
                 if self.verify(target).kind != "ours":
                     raise TunnelError("port", f"Local port {known['port']} is in use by another program.")
-            port, note = self.choose_port(target, wanted)
-            if note:
-                notes.append(note)
-            elif not laptop.port_is_free(port):
-                return self._foreign(route, target, port)
+            if self.begun_port:
+                port = self.begun_port
+            else:
+                port, note = self.choose_port(target, wanted)
+                if note:
+                    notes.append(note)
+                elif not laptop.port_is_free(port):
+                    return self._foreign(route, target, port)
             argv = self.command(route, target, port)
+            begun = self._take_begun(argv)
             # A jump has an ssh of its own behind the shared one.
             shared = {"master": self.connection.master, "spec": argv[argv.index("-L") + 1]} if self.connection.master and route != "jump" else None
-            process = self._start(argv, route)
+            process = begun or self._start(argv, route)
             try:
                 self._await_up(process, route, target, shared)
                 self._await_answer(process, route, target, port)
@@ -277,6 +282,43 @@ class Tunnel:
             }
             self.state.save(self.key, known)
             return self._opened(known, target, changed=True, notes=tuple(notes))
+
+    def begin(self, target: Target, wanted: int | None = None) -> None:
+        """Log in for a relay while the session's server still starts: the relay waits for it on the login node.
+
+        Nothing is verified and nothing remembered; ``open`` takes it over, or ``abandon`` ends it.
+
+        :param target: with session and relay_dir; the rest is not known yet.
+        :raises TunnelError: when there is no port or no ssh.
+        :raises routes.RouteError: without a relay directory.
+        """
+        with self.state.locked(self.key):
+            if self._begun or self._is_there():
+                return
+            port, note = self.choose_port(None, wanted)
+            if note is None:
+                argv = self.command("relay", target, port)
+                self._begun = self._start(argv, "relay"), argv, port
+
+    def _take_begun(self, argv: list[str]) -> subprocess.Popen | None:
+        if self._begun and self._begun[1] == argv and self._begun[0].poll() is None:
+            process = self._begun[0]
+            self._begun = None
+            return process
+        self.abandon()
+        return None
+
+    @property
+    def begun_port(self) -> int | None:
+        """The local port of what ``begin`` started, if that still runs."""
+        return self._begun[2] if self._begun and self._begun[0].poll() is None else None
+
+    def abandon(self) -> None:
+        """End what ``begin`` started and nobody opened."""
+        if self._begun:
+            process, self._begun = self._begun[0], None
+            self._kill(process.pid)
+            process.wait()
 
     def _wrong(self, route: str, target: Target, wanted: int | None, known: dict) -> str | None:
         """Return None for an open tunnel that will do, "" for one that is not asked for any more, else what is wrong."""
