@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification

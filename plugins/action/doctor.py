@@ -12,7 +12,6 @@ import time
 import yaml
 from ansible.errors import AnsibleConnectionFailure
 from ansible.release import __version__ as ansible_version
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification

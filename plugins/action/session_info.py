@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleConnectionFailure
-
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (

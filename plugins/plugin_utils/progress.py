@@ -197,4 +197,4 @@ def table(views: list[dict]) -> list[str]:
             tunnel.get("url") or "-" if tunnel.get("up") else "-", note,
         ))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import pytest
-
 from conftest import Cluster, wait_for
 
 LISTEN = "setsid socat UNIX-LISTEN:shared.sock,fork SYSTEM:hostname </dev/null >/dev/null 2>&1 &"

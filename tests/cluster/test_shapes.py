@@ -12,7 +12,6 @@ import subprocess
 from typing import Iterator
 
 import pytest
-
 from conftest import Cluster, wait_for
 
 PORT = 8888

@@ -10,10 +10,9 @@ import secrets
 import shlex
 
 import pytest
-from harness import until
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import commands, schedulers
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
+from harness import until
 
 PATIENCE = 120.0  # seconds
 

@@ -22,7 +22,6 @@ import time
 import urllib.request
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import connect_launcher
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes, tunnel
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import program_sources

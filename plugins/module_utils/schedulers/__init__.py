@@ -43,7 +43,8 @@ def detect(run, wanted="auto", modules=()):
         get(wanted, run)
     finder = _locate.Finder(run, modules)
     tried = {}
-    for finder.source in finder.SOURCES:
+    for source in finder.SOURCES:
+        finder.source = source
         for cls in _CLASSES:
             # A notebook on a cluster's login node by mistake is against the rules of most sites: local is never guessed.
             if wanted != cls.name and (wanted != "auto" or cls is local.Local):
@@ -53,5 +54,6 @@ def detect(run, wanted="auto", modules=()):
                 return cls.name, found.commands, found.evidence
             if cls.name not in tried or not found.evidence.startswith(cls.name + ": no "):
                 tried[cls.name] = found.evidence
-    raise base.NotFound("No scheduler was found (%s). Looked in %s. Set jupyter_modules where a module brings its commands, "
-                        "use a login node, or set 'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried.values()), finder.places()))
+    raise base.NotFound(
+        "No scheduler was found (%s). Looked in %s. Set jupyter_modules where a module brings its commands, use a login node, or set "
+        "'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried.values()), finder.places()))

@@ -10,7 +10,6 @@ import subprocess
 import time
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import lock
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
 

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import schedulers
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 

@@ -7,7 +7,6 @@ import os
 import shutil
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import commands, schedulers
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import _locate, base
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay

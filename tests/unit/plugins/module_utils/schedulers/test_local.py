@@ -14,7 +14,6 @@ import textwrap
 import time
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils import commands
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, local
 

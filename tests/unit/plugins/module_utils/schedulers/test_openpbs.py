@@ -6,7 +6,6 @@
 import json
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 

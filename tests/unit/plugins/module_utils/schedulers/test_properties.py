@@ -6,11 +6,10 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs, slurm, slurm_pbs, torque
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 SLOWLY = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -23,7 +22,8 @@ RUNNING = {
     "slurm": (slurm.Slurm, SLURM_JOB, {
         "squeue": replay.load("slurm-22.05-forms")["slurm-cancel-running/1"]["stdout"],
         "scontrol": "JobId=%s JobName=jupyter-full\n   JobState=RUNNING Reason=None\n   NodeList=node1\n" % SLURM_JOB, "sacct": ""}),
-    "slurm_pbs": (slurm_pbs.SlurmPBS, replay.answered_id("slurm-22.05-forms", "slurm_pbs-cancel-running/1"), {"qstat": replay.load("slurm-22.05-forms")["slurm_pbs-cancel-running/1"]["stdout"]}),
+    "slurm_pbs": (slurm_pbs.SlurmPBS, replay.answered_id("slurm-22.05-forms", "slurm_pbs-cancel-running/1"), {
+        "qstat": replay.load("slurm-22.05-forms")["slurm_pbs-cancel-running/1"]["stdout"]}),
 }
 # Bytes that break out of quotes, lines, tags and terminals. No letters: they could spell an ending.
 GARBAGE = st.lists(st.sampled_from([

@@ -7,7 +7,6 @@ import json
 import re
 
 import pytest
-
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 
 

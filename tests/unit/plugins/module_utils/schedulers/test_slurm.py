@@ -6,7 +6,6 @@
 import re
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, slurm, slurm_pbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 

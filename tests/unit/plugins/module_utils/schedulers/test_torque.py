@@ -4,7 +4,6 @@
 """TORQUE, against what a real one said."""
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, torque
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 
