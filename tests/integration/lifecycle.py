@@ -105,7 +105,8 @@ def fault(cluster: Cluster, host: str, verb: str, mend: str) -> Iterator[None]:
     try:
         yield
     finally:
-        cluster.verb(host, mend)
+        # A scheduler may take its time to see a node again.
+        until(lambda: cluster.verb(host, mend, check=False).returncode == 0, f"{host} mended", LONG)
 
 
 def a_person(home: pathlib.Path, collections: str, cluster: Cluster, **variables) -> Person:

@@ -241,9 +241,9 @@ def test_the_clock_of_the_node_is_hours_off(person, cluster, shift):
     record("Clock of the node hours off", "Nothing: the time left is right.", person.left() + " after stop", "all commands work")
 
 
-def test_two_laptops_on_one_session(person, cluster, collections, tmp_path):
-    other = a_person(tmp_path / "second", collections, cluster)
-    other.home.mkdir()
+def test_two_laptops_on_one_session(person, cluster, collections, tmp_path_factory):
+    # A short name: ssh's control sockets are to fit in.
+    other = a_person(tmp_path_factory.mktemp("b"), collections, cluster)
     one = launch(person)
     two = launch(other)
     assert (two["job"], two["id"]) == (one["job"], one["id"]) and two["tunnel"]["url"] != one["tunnel"]["url"]
