@@ -14,9 +14,9 @@ from . import commands, files, preflight, program, schedulers, zip_application
 from .connect_launcher import render as render_launcher
 from .failure import Failure, sentence
 from .job_script import Environment, render
+from .launching import new_relay_dir
 from .places import Site
 from .schedulers import base
-from .session import new_relay_dir
 
 LONGEST_SOCKET = 107
 

@@ -9,7 +9,7 @@ So status, connect and stop know of it as of any other.
 import os
 import sys
 
-from . import files
+from . import files, launching
 from .places import Site
 from .session import ALIVE, Session
 
@@ -31,7 +31,7 @@ def main(argv):
         if reason:
             sys.stdout.write(reason + "\n")
             return OCCUPIED
-        session.take_by_hand(argv[2])
+        launching.take_by_hand(session, argv[2])
     return 0
 
 

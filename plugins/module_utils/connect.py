@@ -27,7 +27,7 @@ import stat
 import sys
 import time
 
-from . import files, http_probe, second_hop, session as sessions, ssh_errors
+from . import files, http_probe, launching, second_hop, session as sessions, ssh_errors
 from .failure import Failure
 from .places import Site
 
@@ -604,6 +604,6 @@ def _start(session, options, progress):
         if view["state"] in ("queued", "held", "starting"):
             progress.say("queued", waiting_text(view))
 
-    view, _changed = session.start({})
+    view, _changed = launching.start(session, {})
     show(view)
     return None

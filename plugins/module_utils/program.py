@@ -22,11 +22,11 @@ VERBS = {
     "server_apply": ("server_config", "apply"),
     "batch": ("batch", "apply"),
     "install": ("install", "install"),
-    "launch": ("session", "launch"),
-    "look": ("session", "look"),
-    "info": ("session", "info"),
-    "stop": ("session", "stop"),
-    "control": ("session", "control"),
+    "launch": ("session_verbs", "launch"),
+    "look": ("session_verbs", "look"),
+    "info": ("session_verbs", "info"),
+    "stop": ("session_verbs", "stop"),
+    "control": ("session_verbs", "control"),
     "probe": ("route_probe", "probe"),
     "doctor": ("doctor", "examine"),
     "parallel": ("parallel", "apply"),
@@ -36,8 +36,8 @@ VERBS = {
 COMMANDS = {
     "adopt-by-hand": "by_hand",
     "connect": "connect",
-    "drop-successor": "renewal",
-    "adopt-job": "renewal",
+    "drop-successor": "renewal_commands",
+    "adopt-job": "renewal_commands",
 }
 
 

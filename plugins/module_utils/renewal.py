@@ -11,13 +11,9 @@ One successor at a time: the next is submitted when that one has started, by the
 site lets compute nodes submit, else by whatever next looks at the session on the login node.
 """
 
-import os
-import sys
 import time
 
 from . import files
-from .failure import Failure
-from .places import Site
 from .schedulers import base
 
 
@@ -100,40 +96,3 @@ def core_hours(record, job, started):
     cores = job.cores_total or (resources.get("nodes") or 1) * (resources.get("cores") or 1)
     end = job.ends if job.state == "finished" and job.ends else time.time()
     return round((spent or 0.0) + max(0.0, end - started) / 3600.0 * cores, 3)
-
-
-def main(argv):
-    """Commands of program.pyz that a job's keeper calls.
-
-    ``adopt-job NAME JOB`` at a job's start: note that this is the session's job now and see to its successor.
-    ``drop-successor NAME`` before an end that somebody wanted.
-
-    :returns: int, exit status.
-    """
-    from .session import Session
-
-    session = Session(Site(os.path.dirname(os.path.abspath(sys.argv[0]))), argv[1])
-    if session.record().get("stopped"):
-        # The stop that waits for this job to end has seen to it, and holds the lock meanwhile.
-        return 0
-    with session.locked():
-        record = session.record()
-        if argv[0] == "adopt-job":
-            if record.get("successor") == argv[2]:
-                move_on(session, record)
-            elif record.get("job") == argv[2]:
-                add_successor(session, record)
-            return 0
-        try:
-            successor = record.get("successor") or getattr(orphan(session, record), "id", None)
-        except base.Unreachable as error:
-            raise Failure("Whether there is a successor is not known: %s" % error, "not-cancelled")
-        files.write_json(session.places.record, dict(record, successor=None, renewing=False, renewals_left=0))
-        if successor:
-            try:
-                session.scheduler.cancel(successor)
-            except (base.Refused, base.Unreachable) as error:
-                # Still on record, so that stop and status know of it.
-                files.write_json(session.places.record, dict(record, renewals_left=0))
-                raise Failure("The successor %s could not be cancelled: %s" % (successor, error), "not-cancelled")
-    return 0

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, session, zip_application
+from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, launching, zip_application
 from ansible_collections.hpc.jupyter.plugins.module_utils.lock import process_started
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, sources, wait_for

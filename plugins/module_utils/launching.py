@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Launches a session: adopts its job, or submits one."""
+
+import binascii
+import hashlib
+import os
+import time
+
+from . import files, renewal, waiting
+from .failure import Failure, from_os_error, sentence
+from .schedulers import base
+from .session import ALIVE, ends_for_good, first
+
+
+def start(session, request):
+    """Adopt the session's job, or submit one.
+
+    :param session: session.Session.
+    :param request: dict; see ``session_verbs.launch``.
+    :returns: (view, bool changed).
+    """
+    if request.get("check") and files.read_text(session.site.facts_path) is None:
+        # A play that sets up and launches: its setup only said what it would do, so there is nothing to look at.
+        return dict(session.view(asked=False), would_submit=True, set_up=False), True
+    resources = _resources(session, request)
+    view = session.view()
+    if view["state"] in ALIVE and not ends_for_good(view):
+        return _adopted(session, view), False
+    if request.get("check"):
+        return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
+    _require_password(session, request)
+    try:
+        return _start(session, request, resources)
+    except OSError as error:
+        job = session.record().get("job")
+        raise from_os_error(error, "Job %s was submitted." % job if job else "Nothing was submitted.")
+
+
+def _start(session, request, resources):
+    """Submit under the lock, unless the session came alive meanwhile; see ``start``."""
+    files.make_private_dir(session.site.sessions)
+    files.make_private_dir(session.places.path)
+    with session.locked() as lock:
+        view = session.view()
+        if ends_for_good(view):
+            # A stop that was cut off, or a server that ends by itself at this moment.
+            waiting.for_job_to_end(session, view["job"])
+            view = session.view()
+            if ends_for_good(view):
+                raise Failure(
+                    "Job %s of session '%s' is still about to end. Nothing was submitted. Run launch again in a minute."
+                    % (view["job"], session.name), "ending", session=view)
+        if view["state"] in ALIVE:
+            return _adopted(session, view), False
+        if lock.taken_over or session.record().get("submitting"):
+            found = session.orphan()
+            if found is not None:
+                record = dict(session.record(), job=found.id, submitting=False)
+                files.write_json(session.places.record, record)
+                return _adopted(session, session.view(record, found)), True
+        return _submit(session, request, resources), True
+
+
+def _adopted(session, view):
+    if view["state"] == "unknown":
+        raise Failure(
+            "Session '%s' has job %s, and the scheduler can't be asked about it: %s. Nothing was submitted, for the "
+            "job may well be running. Try again when the scheduler answers; 'ansible-playbook hpc.jupyter.stop' "
+            "gives the session up." % (session.name, view["job"], view["reason"] or "no answer"),
+            "scheduler-unknown", session=view,
+        )
+    return dict(view, adopted=True)
+
+
+def _resources(session, request):
+    merged = dict(session.facts.get("resources", {}))
+    merged.update((key, value) for key, value in (request.get("resources") or {}).items() if value not in (None, "", []))
+    try:
+        return base.Resources.from_request(merged)
+    except base.BadRequest as error:
+        raise Failure("%s Nothing was submitted." % sentence(error), "bad-resources")
+
+
+def _require_password(session, request):
+    config_dir = session.facts.get("job", {}).get("config_dir") or os.path.expanduser("~/.jupyter")
+    for name in ("jupyter_server_config.json", "jupyter_notebook_config.json"):
+        config = files.read_json(os.path.join(config_dir, name)) or {}
+        for section, key in (("PasswordIdentityProvider", "hashed_password"), ("ServerApp", "password"), ("NotebookApp", "password")):
+            if (config.get(section) or {}).get(key):
+                return
+    raise Failure(
+        "No password is set in %s, and without one nobody could log in. Nothing was submitted. "
+        "Run 'ansible-playbook hpc.jupyter.setup' first." % config_dir, "no-password",
+    )
+
+
+def take_by_hand(session, job):
+    """Make a job that somebody submitted by hand the session's own; the lock is held.
+
+    :param job: str, its id.
+    """
+    before = session.record()
+    # What was asked for on its command line is not known; these are the job script's own.
+    resources = base.Resources.from_request(session.facts.get("resources") or {})
+    for stale in (session.places.job, session.places.control):
+        files.remove(stale)
+    files.write_json(session.places.record, _new_record(session, before, resources, job=job, by_hand=True))
+
+
+def _new_record(session, before, resources, job=None, renewals=0, mail=None, **more):
+    """Return the record of a session that begins anew (dict).
+
+    :param before: dict, the record that it replaces.
+    """
+    return dict({
+        "version": 1,
+        "session": session.name,
+        "id": binascii.hexlify(os.urandom(16)).decode("ascii"),
+        "scheduler": session.facts["scheduler"],
+        "job": job,
+        "jobs": [],
+        "successor": None,
+        "resources": resources.as_dict(),
+        "submitted": time.time(),
+        "renewals": renewals,
+        "renewals_left": renewals,
+        "mail": mail,
+        # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
+        "relay_dir": session.facts.get("relay_dir") or before.get("relay_dir") or new_relay_dir(),
+    }, **more)
+
+
+def _submit(session, request, resources):
+    facts = session.facts
+    deployed = "jupyter.%s" % session.scheduler.script_suffix
+    script = files.read_text(os.path.join(session.site.path, deployed))
+    if script is None:
+        raise Failure(
+            "The job script %s is missing from %s. Nothing was submitted. Run 'ansible-playbook hpc.jupyter.setup' again."
+            % (deployed, session.site.path), "not-set-up",
+        )
+    before = session.record()
+    renewals = int(first(request.get("renewals"), facts.get("renewals"), 0))
+    record = _new_record(session, before, resources, renewals=renewals, mail=first(request.get("mail"), facts.get("mail")))
+    job = dict(facts.get("job", {}))
+    job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
+    if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":
+        job["endpoint"] = "tls"
+    job.update(session=session.name, id=record["id"], walltime=resources.walltime, renewals=renewals)
+    try:
+        files.write_json(session.places.record, dict(record, submitting=True))
+        files.write_json(session.places.job, job)
+        for stale in (session.places.server, session.places.control, session.places.log):
+            files.remove(stale)
+        files.write_atomically(session.places.script, _session_script(script, session.name, record["id"]), mode=0o700)
+    except OSError:
+        _forget(session, before)
+        raise
+    record["job"] = _hand_in(session, record, resources, before)
+    try:
+        files.write_json(session.places.record, record)
+    except OSError as error:
+        # Nobody would find it again.
+        session.cancel(record["job"])
+        _forget(session, before)
+        raise from_os_error(error, "Job %s, which had just been submitted, was cancelled again." % record["job"])
+    view = session.view(record, asked=False)
+    if renewals > 0:
+        record = renewal.add_successor(session, record)
+        view["successor"] = record.get("successor")
+    return dict(view, state="queued", adopted=False)
+
+
+def _hand_in(session, record, resources, before):
+    submission = base.Submission(
+        name=session.job_name, script=session.places.script, output=session.places.log,
+        resources=resources, mail=record["mail"],
+    )
+    try:
+        return session.scheduler.submit(submission)
+    except base.Refused as error:
+        _forget(session, before)
+        raise Failure(
+            "The scheduler refused the job: %s %s Nothing was submitted." % (sentence(error.message), sentence(error.advice or "")),
+            "refused", scheduler_rc=error.rc,
+        )
+    except base.Unreachable as error:
+        if error.untouched:
+            _forget(session, before)
+            raise Failure(
+                "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % sentence(error),
+                "scheduler-down",
+            )
+        try:
+            orphan = session.orphan()
+        except Failure:
+            # It may have taken the job before it went silent: the mark in the record makes the next launch look.
+            raise Failure(
+                "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
+                "asks before it submits. Run launch again when the scheduler answers." % sentence(error), "scheduler-down",
+            )
+        if orphan is not None:
+            return orphan.id
+        _forget(session, before)
+        raise Failure(
+            "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % sentence(error),
+            "scheduler-down",
+        )
+
+
+def _forget(session, before):
+    """Leave the session as it was before a submission that came to nothing."""
+    for path in (session.places.script, session.places.job, session.places.server, session.places.control):
+        files.remove(path)
+    if not before:
+        files.remove(session.places.record)
+    elif before != session.record():
+        files.write_json(session.places.record, before)
+
+
+def _session_script(script, name, session_id):
+    """Return the deployed job script for one session: its name and launch in, the directives for use by hand out.
+
+    The directives go because the same options are given on the command line, where no dialect
+    reads them by other rules (Slurm's wrapper reads ``walltime=60`` in a directive as minutes).
+    """
+    lines = []
+    for line in script.splitlines():
+        if line.startswith(("#PBS ", "#SBATCH ")):
+            continue
+        if line.startswith("JUPYTER_SESSION="):
+            line = "JUPYTER_SESSION=%s" % name
+        elif line.startswith("JUPYTER_LAUNCH="):
+            # Which job.json is meant. Not the id itself: a process list shows it, and by its id a server proves itself.
+            line = "JUPYTER_LAUNCH=%s" % hashlib.sha256(session_id.encode("ascii")).hexdigest()[:16]
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def new_relay_dir(parent="/tmp"):
+    """Return a name for a relay directory that nobody else of the login node can guess, and be there first."""
+    return os.path.join(parent, "jupyter-%d-%s" % (os.getuid(), binascii.hexlify(os.urandom(8)).decode("ascii")))

@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program's verbs for sessions."""
+
+import binascii
+import os
+import time
+
+from . import files, launching, stopping, waiting
+from .failure import Failure
+from .places import Site
+from .session import ALIVE, LOOPBACK, Session, asked_for, fingerprint, waits
+
+
+def launch(request):
+    """Verb: adopt or submit, then wait for the first news.
+
+    :param request: dict with ``batch_dir``, ``session``, and optionally ``resources``, ``job``
+        (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
+    :returns: dict, a view with ``changed`` and ``fingerprint``.
+    """
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    view, changed = launching.start(session, request)
+    if waits(view) and not request.get("check"):
+        adopted = view.get("adopted")
+        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0)), adopted=adopted)
+    return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
+                config_dir=session.facts.get("job", {}).get("config_dir"))
+
+
+def _is_outdated(session, request):
+    """Tell whether setup put another version of this program here than the one that asks."""
+    facts = files.read_json(session.site.facts_path) or {}
+    return bool(facts and request.get("program") and facts.get("program") != request["program"])
+
+
+def look(request):
+    """Verb: wait for news of a session that was launched (``seen``, ``hold``), submit nothing."""
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    view = waiting.for_news(session, request.get("seen"), request.get("hold", 0))
+    return dict(view, fingerprint=fingerprint(view))
+
+
+def info(request):
+    """Verb: all sessions of the user (or those named), with one query to the scheduler."""
+    site = Site(request.get("batch_dir"))
+    names = request.get("sessions") or site.session_names()
+    if not names and not os.path.exists(site.facts_path):
+        return {"sessions": [], "set_up": False}
+    sessions = [Session(site, name) for name in names]
+    records = [session.record() for session in sessions]
+    wanted = [job for record in records for job in asked_for(record)]
+    jobs = sessions[0].scheduler.look(wanted) if wanted else {}
+    views = []
+    for session, record in zip(sessions, records):
+        job, record = session.ask(record, jobs)
+        views.append(session.view(record, job, asked=False))
+    return {"sessions": views, "set_up": True}
+
+
+def stop(request):
+    """Verb: end a session, or all (``session`` None)."""
+    site = Site(request.get("batch_dir"))
+    names = [request["session"]] if request.get("session") else site.session_names()
+    views, any_changed = [], False
+    for name in names:
+        view, changed = stopping.stop(Session(site, name), request)
+        views.append(view)
+        any_changed = any_changed or changed
+    return {"sessions": views, "changed": any_changed}
+
+
+def control(request):
+    """Verb: leave an order for the running keeper, and see it done.
+
+    :param request: dict with ``batch_dir``, ``session``, ``order`` ({"endpoint", "listen"} to move to another endpoint,
+        {"reverse": {"host", "socket"}} for a tunnel back to here) and ``hold`` (seconds to wait at most).
+    :returns: dict, a view with ``done`` and, where the keeper says why not, ``refused``.
+    """
+    session = Session(Site(request.get("batch_dir")), request["session"])
+    if not session.record().get("job"):
+        raise Failure("Session '%s' is not running; nothing was asked of it. Start it with "
+                      "'ansible-playbook hpc.jupyter.launch'." % session.name, "not-running")
+    # What was refused to the same order earlier is no answer to this one.
+    order = dict(request["order"], asked=binascii.hexlify(os.urandom(4)).decode("ascii"))
+    before = files.read_json(session.places.control) or {}
+    # A reverse tunnel is held for as long as the session lives, whatever else is asked of it later.
+    files.write_json(session.places.control, dict({"reverse": before["reverse"]} if before.get("reverse") else {}, **order))
+    deadline = time.time() + request.get("hold", 0)
+    while True:
+        view = session.view(asked=False)
+        done, refused = _obeyed(view, order)
+        if done or refused or view["state"] not in ALIVE or time.time() >= deadline:
+            return dict(view, changed=True, done=done, refused=files.printable(refused) or None)
+        time.sleep(waiting.FILE_INTERVAL)
+
+
+def _obeyed(view, order):
+    """Return (whether an order was carried out, why not or "") as far as a view tells."""
+    if "reverse" in order:
+        state = view["reverse"] or {}
+        if state.get("socket") != order["reverse"]["socket"]:
+            return False, ""
+        return state.get("state") == "up", state.get("message") or ""
+    told = view["control"] or {}
+    if all((told.get("order") or {}).get(key) == value for key, value in order.items()) and told.get("refused"):
+        return False, told["refused"]
+    endpoint = view["endpoint"]
+    if endpoint is None or (told.get("order") or {}).get("asked") != order["asked"]:
+        return False, ""
+    return (endpoint.get("address") in LOOPBACK) == (order["listen"] == "loopback"), ""
