@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, launching, zip_application
+from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, launching, session, session_verbs, zip_application
 from ansible_collections.hpc.jupyter.plugins.module_utils.lock import process_started
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, sources, wait_for
@@ -93,21 +93,21 @@ def test_by_hand_what_a_killed_keeper_of_this_node_left_is_no_server(job):
 def test_a_job_by_hand_is_found_by_status_and_ended_by_stop(job, site, python, other_process):
     mine = job_of(os.getpid())
     state = job.start(python, job=None, LOCAL_JOBID=mine).await_phase("ready")
-    (view,) = session.info({"batch_dir": site.path})["sessions"]
+    (view,) = session_verbs.info({"batch_dir": site.path})["sessions"]
     assert (view["session"], view["state"], view["job"], view["id"]) == ("s", "ready", mine, state["id"])
     assert view["endpoint"] == state["endpoint"]
     # A launch adopts it, and another job by hand is told of it.
-    assert not session.launch({"batch_dir": site.path, "session": "s"})["changed"]
+    assert not session_verbs.launch({"batch_dir": site.path, "session": "s"})["changed"]
     assert job.keeper(python, LOCAL_JOBID=job_of(other_process.pid)).wait(60) == 1
     assert "has a job already, %s (ready on" % mine in job.log()
     assert session.Session(site, "s").record()["job"] == mine
-    session.control({"batch_dir": site.path, "session": "s", "order": {"stop": True}})
+    session_verbs.control({"batch_dir": site.path, "session": "s", "order": {"stop": True}})
     assert job.process.wait(30) == 0
 
 
 def test_a_job_by_hand_takes_over_from_one_that_ended(job, site, other_process):
     found = session.Session(site, "s")
-    found.take_by_hand(job_of(other_process.pid))
+    launching.take_by_hand(found, job_of(other_process.pid))
     assert by_hand.occupied(found, "another")
     other_process.kill()
     other_process.wait()
@@ -117,7 +117,7 @@ def test_a_job_by_hand_takes_over_from_one_that_ended(job, site, other_process):
 def test_the_script_of_a_launch_takes_its_own_job_file(job, site, monkeypatch):
     monkeypatch.setenv("HOME", str(job.home))
     monkeypatch.setenv("TMPDIR", str(job.scratch))
-    session.launch({"batch_dir": site.path, "session": "s", "resources": {"memory": "100M", "walltime": "10:00"}})
+    session_verbs.launch({"batch_dir": site.path, "session": "s", "resources": {"memory": "100M", "walltime": "10:00"}})
     try:
         state = job.await_phase("ready")
         assert state["id"] == json.loads((job.directory / "job.json").read_text())["id"]
@@ -127,4 +127,4 @@ def test_the_script_of_a_launch_takes_its_own_job_file(job, site, monkeypatch):
         done = subprocess.run(["bash", "-c", by_hand_script], env=job.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 1 and b"has a server already" in done.stdout
     finally:
-        session.stop({"batch_dir": site.path, "session": "s"})
+        session_verbs.stop({"batch_dir": site.path, "session": "s"})

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a job learns that its session has gone on without it."""
 
-from __future__ import annotations
 
 import json
 
