@@ -49,7 +49,8 @@ def bent(site: Cluster) -> Iterator:
 
 NOISE = {
     "bash": ("/home/carol/.bashrc", "echo 'Welcome, carol: 3 messages'; echo 'quota: 12 %' >&2; export http_proxy=http://127.0.0.1:9"),
-    "tcsh": ("/home/carol/.tcshrc", "echo 'Welcome, carol: 3 messages'\nsetenv http_proxy http://127.0.0.1:9\nset noclobber\nalias rm 'rm -i'\nalias cat 'cat -n'"),
+    "tcsh": ("/home/carol/.tcshrc", "echo 'Welcome, carol: 3 messages'\nsetenv http_proxy http://127.0.0.1:9\nset noclobber\n"
+                                    "alias rm 'rm -i'\nalias cat 'cat -n'"),
     "fish": ("/home/carol/.config/fish/config.fish", "echo 'Welcome, carol: 3 messages'\nset -x http_proxy http://127.0.0.1:9"),
 }
 
@@ -57,7 +58,8 @@ NOISE = {
 @pytest.mark.parametrize("shell", NOISE)
 def test_any_login_shell_with_a_banner_and_chatter_and_a_proxy(site, person, bent, tmp_path, shell):
     bent(f"sed -i '/^carol:/s|:[^:]*$|:/usr/bin/{shell}|' /etc/passwd", "sed -i '/^carol:/s|:[^:]*$|:/bin/bash|' /etc/passwd", HOSTS)
-    bent("printf '%s\\n' 'ALL USE IS MONITORED {\"event\": \"ready\"}' >/etc/issue.net; echo 'Banner /etc/issue.net' >>/etc/ssh/sshd_config; pkill -HUP -o sshd",
+    bent("printf '%s\\n' 'ALL USE IS MONITORED {\"event\": \"ready\"}' >/etc/issue.net; "
+         "echo 'Banner /etc/issue.net' >>/etc/ssh/sshd_config; pkill -HUP -o sshd",
          "sed -i /Banner/d /etc/ssh/sshd_config; pkill -HUP -o sshd", HOSTS)
     file, text = NOISE[shell]
     bent(f"mkdir -p $(dirname {file}); printf '%s\\n' {shlex.quote(text)} >{file}; chown -R carol: /home/carol", f"rm -f {file}")

@@ -184,7 +184,7 @@ def test_no_controller_is_unknown(batch):
     batch.wait(job_id, base.RUNNING)
     conf = batch.login.place + "/slurm.conf"
     batch.login.run(["sh", "-c", "sed 's/^SlurmctldPort=.*//; s/^SlurmctldHost=.*/SlurmctldHost=login(127.0.0.1)/; s/^SlurmctldTimeout.*//' "
-                                   "/etc/slurm/slurm.conf > %s; echo SlurmctldPort=1 >> %s; echo MessageTimeout=1 >> %s" % (conf, conf, conf)])
+                           "/etc/slurm/slurm.conf > %s; echo SlurmctldPort=1 >> %s; echo MessageTimeout=1 >> %s" % (conf, conf, conf)])
     deaf = schedulers.get(batch.dialect, batch.login.run, commands={"environment": {"SLURM_CONF": conf}}, user="carol")
     job = deaf.look([job_id])[job_id]
     assert job.state == base.UNKNOWN and job.reason

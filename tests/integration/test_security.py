@@ -138,7 +138,8 @@ def siege(cluster: Cluster, collections: str, tmp_path_factory: pytest.TempPathF
     racer = threading.Thread(target=race, args=(cluster, stop, ports), daemon=True)
     with contextlib.ExitStack() as stack:
         # The careless one runs before setup: the password that setup puts there would save it.
-        stack.enter_context(running(cluster, "carol", CARELESS_NODE,
+        stack.enter_context(running(
+            cluster, "carol", CARELESS_NODE,
             "module load jupyterlab; mkdir -p ~/careless; cd ~/careless; export JUPYTER_CONFIG_DIR=~/.jupyter HOME=$PWD; exec jupyter server",
             home / "careless.log"))
         until(lambda: attack(cluster, CARELESS_NODE, "prowl.py", cluster.shell("id -u").strip()), "the careless server")

@@ -6,8 +6,6 @@
 from __future__ import absolute_import, division, print_function
 
 
-
-
 class Failure(Exception):
     """The server can't be had.
 

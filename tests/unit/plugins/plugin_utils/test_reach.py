@@ -30,7 +30,8 @@ class Login:
         order = request["order"]
         self.orders.append(order)
         if "reverse" in order:
-            return {"done": self.reverse, "refused": "Host key verification failed.", "reverse": dict(order["reverse"], state="up" if self.reverse else "retrying")}
+            reverse = dict(order["reverse"], state="up" if self.reverse else "retrying")
+            return {"done": self.reverse, "refused": "Host key verification failed.", "reverse": reverse}
         if self.kernels:
             return {"done": False, "refused": "1 kernel(s) run"}
         return {"done": True, "endpoint": NODE if order["listen"] == "node" else VIEW["endpoint"]}

@@ -25,7 +25,6 @@ def tunnel(tmp_path):
     made.abandon()
 
 
-
 def alive(process):
     return process.poll() is None
 

@@ -7,7 +7,6 @@
 import json
 
 import pytest
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.keeper.claim import superseded
 
 
