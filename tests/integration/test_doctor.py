@@ -29,7 +29,7 @@ def test_before_setup_it_tells_what_there_is_and_changes_nothing(account, laptop
 def test_with_a_session_the_routes_are_tried_and_the_lines_for_group_vars_work(account, laptop, tmp_path):
     laptop.run("setup").succeeded()
     laptop.run("launch").succeeded()
-    account.shell("sed -i '1i export https_proxy=http://carol:hunter2@proxy:3128' ~/.bashrc")
+    account.shell("echo 'export https_proxy=http://carol:hunter2@proxy:3128' >~/.bashrc")
     run = laptop.run("doctor").succeeded()
     result = run.of("doctor")
     found = findings(result)
