@@ -9,7 +9,6 @@ runs on login nodes whose Python is too old for Ansible's module wrapper.
 
 from __future__ import annotations
 
-import ast
 import base64
 import contextlib
 import functools
@@ -22,7 +21,6 @@ import zlib
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS

@@ -24,7 +24,7 @@ from harness import HERE, PASSWORD, ROOT, Cluster, Controller, copy_collection
 
 runpy.run_path(str(ROOT / "tests" / "unit" / "conftest.py"))
 
-from lifecycle import person, set_up  # noqa: E402, F401 (fixtures; they need the collection by its name)
+from lifecycle import person, set_up  # noqa: E402, F401  pylint: disable=unused-import  # fixtures; they need the collection by its name
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _OWN = "HPC_CLUSTER" not in os.environ

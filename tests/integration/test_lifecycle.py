@@ -116,9 +116,14 @@ def test_a_wait_shows_its_reason_live_and_its_end_is_notified(person, cluster):
 
 def test_a_prediction_is_shown_where_the_scheduler_has_one(person, cluster):
     cluster.shell("scontrol update jobid=$(sbatch --parsable -N2 --exclusive -t 1 -o /dev/null --wrap 'sleep 50') timelimit=2", check=False)
-    until(lambda: cluster.jobs(), "somebody's job")
+    until(cluster.jobs, "somebody's job")
     answer = person.ask("launch", session="default", hold=0)
-    view = until(lambda: (lambda found: found if found["predicted_start"] else None)(person.look()), "a prediction", LONG)
+
+    def predicted():
+        found = person.look()
+        return found if found["predicted_start"] else None
+
+    view = until(predicted, "a prediction", LONG)
     assert view["job"] == answer["job"]
     assert "starts " in person.run("status").succeeded().of("session_info")["table"][1]
 
@@ -173,7 +178,12 @@ def test_a_renewed_session_keeps_its_name_password_and_address(person, cluster):
     until(lambda: identity(url) == first["id"], "the same address leading to it", LONG)
     # The browser's login is good there too: nobody types anything.
     assert browser.run(WHERE).strip() in ("node1", "node2")
-    view = until(lambda: (lambda found: found if found["state"] == "ready" and found["successor"] else None)(person.look()), "a next successor", LONG)
+
+    def renewed():
+        found = person.look()
+        return found if found["state"] == "ready" and found["successor"] else None
+
+    view = until(renewed, "a next successor", LONG)
     assert view["jobs"] == [first["job"], first["successor"]] and view["renewals_left"] == 1
     again = launch(person)
     assert not again["changed"] and again["tunnel"]["url"] == url and again["core_hours"] >= view["core_hours"]

@@ -56,8 +56,7 @@ def count_down(steps):
 
     for name in ("rename", "link", "unlink", "mkdir"):
         setattr(os, name, deadly(getattr(os, name)))
-    real = commands.run
-    commands.run = lambda *arguments, **named: deadly(real)(*arguments, **named)
+    commands.run = deadly(commands.run)
 
 
 def call_and_die(verb, session, steps):

@@ -62,7 +62,7 @@ def launcher(tmp_path):
 
 
 def run(*words, **more):
-    return subprocess.run(list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=30, **more)
+    return subprocess.run(list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=30, check=False, **more)
 
 
 @pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
