@@ -49,7 +49,7 @@ def until(condition, what, patience=PATIENCE):
 
 def tool(*arguments, check=True):
     """Run a verb of the cluster tool and return its output."""
-    done = subprocess.run([*CLUSTER, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*CLUSTER, *arguments], capture_output=True, text=True, timeout=60, check=False)
     if check and done.returncode:
         pytest.fail(f"cluster {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -77,7 +77,7 @@ class Site:
 
     def ssh(self, command: str, data: bytes | None = None, host: str = "login") -> str:
         done = subprocess.run(
-            ["ssh", "-F", self.ssh_config, "-o", "BatchMode=yes", host, command], input=data, capture_output=True, timeout=60
+            ["ssh", "-F", self.ssh_config, "-o", "BatchMode=yes", host, command], input=data, capture_output=True, timeout=60, check=False
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout.decode()

@@ -221,11 +221,11 @@ def _open(directory, start, answers):
 def test_many_plays_at_once_make_one_authority(tmp_path):
     spawn = multiprocessing.get_context("fork")
     start, answers = spawn.Event(), spawn.Queue()
-    plays = [spawn.Process(target=_open, args=(tmp_path / "ca", start, answers)) for _ in range(12)]
+    plays = [spawn.Process(target=_open, args=(tmp_path / "ca", start, answers)) for _play in range(12)]
     for play in plays:
         play.start()
     start.set()
-    assert len({answers.get(timeout=60) for _ in plays}) == 1
+    assert len({answers.get(timeout=60) for _play in plays}) == 1
     for play in plays:
         play.join()
     assert certificate.Authority.open(tmp_path / "ca").created is False
