@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness import PASSWORD, Cluster, Controller, free_port
+from lab import log_in_and_run_a_cell
 
 OTHER = "notebooks.example.org"
 
@@ -53,20 +54,6 @@ def tls(laptop: Controller) -> dict:
 def stranger(tmp_path: pathlib.Path) -> pathlib.Path:
     """The home of a person who imported nothing."""
     return tmp_path
-
-
-def log_in_and_run_a_cell(browser: Chromium, url: str) -> str:
-    """What a person does: open JupyterLab, type the password, click Python 3, type a line, press Shift-Enter; return what is printed."""
-    assert browser.go(url + "lab?reset") is None  # not with what an earlier visit left open
-    browser.type("#password_input", PASSWORD)
-    browser.click("#login_submit")
-    browser.click('.jp-LauncherCard[data-category="Notebook"]')
-    # JupyterLab may ask which kernel; a person clicks "Select".
-    browser.until("""(() => { const ask = document.querySelector('.jp-Dialog .jp-mod-accept'); if (ask && ask.innerText == 'Select') ask.click();
-        return document.querySelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]') !== null; })()""")
-    browser.type(".jp-Notebook .cm-content", "import socket; print('on', socket.gethostname())")
-    browser.shift_enter()
-    return browser.until("(document.querySelector('.jp-OutputArea-output pre') || {}).innerText").strip()
 
 
 def test_over_tls_with_the_authority_imported_there_is_no_warning(laptop, tls):
