@@ -27,9 +27,11 @@ runpy.run_path(str(ROOT / "tests" / "unit" / "conftest.py"))
 from lifecycle import person, set_up  # noqa: E402, F401  pylint: disable=unused-import  # fixtures; they need the collection by its name
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-_OWN = "HPC_CLUSTER" not in os.environ
-os.environ.setdefault("HPC_CLUSTER", f"it{_WORKER}")
-os.environ.setdefault("HPC_CLUSTER_NET", f"10.96.{_WORKER}")
+# The controller of pytest-xdist reads this file too, and its workers inherit what it sets here: that is no word of a person's.
+_OWN = os.environ.get("HPC_CLUSTER") == os.environ.get("HPC_CLUSTER_OF_WORKER")
+if _OWN:
+    os.environ["HPC_CLUSTER"] = os.environ["HPC_CLUSTER_OF_WORKER"] = f"it{_WORKER}"
+    os.environ["HPC_CLUSTER_NET"] = f"10.96.{_WORKER}"
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import http.client
@@ -18,6 +19,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -153,6 +155,12 @@ class Run:
         return self
 
 
+def _control_path_dir() -> str:
+    directory = tempfile.mkdtemp(prefix="hpcj-", dir="/tmp")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 class Controller:
     """Where Ansible runs: this machine, unless ``prefix`` leads elsewhere.
 
@@ -176,6 +184,8 @@ class Controller:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_RETRY_FILES_ENABLED": "0",
             "ANSIBLE_HOME": f"{home}/.ansible",
+            # pytest's own directories leave no room for a socket's name.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": _control_path_dir(),
             "ANSIBLE_LOCAL_TEMP": f"{home}/.ansible/tmp",
             "XDG_DATA_HOME": f"{home}/.local/share",
             "XDG_STATE_HOME": f"{home}/.local/state",
