@@ -86,8 +86,9 @@ docs: collection ## The documentation as a site, in .build/docs
 pins: venv ## Pin anew what the tests are run with, for each Python here
 	tools/pins
 
-bench: collection ## Times against the same steps by hand
-	$(BIN)/python tests/bench/run
+bench: collection ## Times against the same steps by hand, as a table, JSON and a plot
+	@$(BIN)/pip install -q --disable-pip-version-check matplotlib
+	@$(BIN)/python tests/bench/run
 
 clean: ## Remove what make made
 	rm -rf .build .venv .cache .ansible
