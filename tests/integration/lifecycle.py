@@ -50,7 +50,8 @@ class Person(Controller):
     def left(self) -> str:
         """What is left of all sessions, in words: jobs at the scheduler, tunnels of this laptop."""
         jobs = len(self.cluster.jobs())
-        tunnels = list(pathlib.Path(self.environment["XDG_STATE_HOME"], "hpc.jupyter", "tunnels").glob("*.ctl"))
+        known = [json.loads(path.read_text()) for path in pathlib.Path(self.environment["XDG_STATE_HOME"], "hpc.jupyter", "tunnels").glob("*.json")]
+        tunnels = [one for one in known if one.get("pid") and pathlib.Path(f"/proc/{one['pid']}/cmdline").exists()]
         return f"{'no job' if not jobs else f'{jobs} job' + 's' * (jobs > 1)}, {'a tunnel' if tunnels else 'no tunnel'}"
 
 
