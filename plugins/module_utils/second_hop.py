@@ -242,12 +242,17 @@ class LocalHop(object):
             except OSError:
                 near.close()
                 continue
+            self._open.update((near, far))
+            if self.listener is not listener:
+                # Stopped between accept() and here, so that it is ours to cut.
+                near.close()
+                far.close()
+                return
             self._carry(near, far)
 
     def _carry(self, near, far):
         left = [2]
         lock = threading.Lock()
-        self._open.update((near, far))
 
         def done():
             with lock:
