@@ -54,6 +54,16 @@ if [ -z "$JUPYTER_PYTHON" ]; then
 fi
 """
 
+# Until the keeper runs (exec drops the trap) nobody else takes the successor away, which would fail in the same way.
+_FAILED_EARLY = """\
+failed_early() {
+  if [ "$1" -ne 0 ] && [ -n "$JUPYTER_LAUNCH" ]; then
+    "$JUPYTER_BATCH_DIR/python" "$JUPYTER_BATCH_DIR/program.pyz" drop-successor "$JUPYTER_SESSION" >/dev/null 2>&1 </dev/null
+  fi
+}
+trap 'failed_early "$?"' EXIT
+"""
+
 MODULE_FAILED = 3
 NO_JUPYTER = 4
 
@@ -128,7 +138,7 @@ def render(directives, environment, batch_dir, submit_command):
         "JUPYTER_SESSION=default",
         "JUPYTER_LAUNCH=",
         "JUPYTER_BATCH_DIR=%s" % shlex.quote(batch_dir),
-        "",
+        _FAILED_EARLY,
         environment.lines().rstrip("\n"),
         "",
         # exec, so that the scheduler's signals reach the keeper.

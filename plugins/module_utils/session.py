@@ -117,8 +117,8 @@ class Session(object):
                         record = renewal.move_on(self, record, job)
                 if record.get("job") == successor.id:
                     job = successor
-        elif successor is not None and successor.state == "finished" and job.state != "finished":
-            # Cancelled behind our back, or by a stop that was cut off: whoever did that wants no other.
+        elif successor is not None and successor.state == "finished":
+            # Cancelled behind our back, or by a stop that was cut off: whoever did that wants no other. Or it has ended, too.
             with self.locked():
                 record = self.record()
                 if record.get("successor") == successor.id:

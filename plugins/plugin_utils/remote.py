@@ -92,7 +92,9 @@ def sources_for(verb: str) -> dict[str, str]:
         path = wanted.pop()
         if path not in chosen:
             chosen[path] = every[path]
-            wanted += _imports(path, every)
+            # A module of a package needs the package itself, whether or not somebody names it.
+            packages = [str(parent / "__init__.py") for parent in pathlib.PurePosixPath(path).parents]
+            wanted += _imports(path, every) + [package for package in packages if package in every]
     return chosen
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 
 import pytest
@@ -36,6 +37,9 @@ def test_a_verb_has_all_that_it_imports(verb, tmp_path):
     script = "import importlib\n" + "".join(f"importlib.import_module('hpc_jupyter.{module}')\n" for module in modules)
     subprocess.run(["python3", "-c", script], cwd=tmp_path, check=True)
     assert set(chosen) <= set(every)
+    # On a disk a directory without it would do as a package; in memory it does not.
+    packages = {str(parent / "__init__.py") for name in chosen for parent in pathlib.PurePosixPath(name).parents}
+    assert packages <= set(chosen)
 
 
 def test_a_launch_carries_no_job_side_and_no_setup():
