@@ -198,6 +198,7 @@ def laptop_offline(cluster):
         subprocess.run([*route[:2], "del", *route[3:]], check=True)
 
 
+@pytest.mark.long
 def test_the_network_is_cut_and_comes_back(person, cluster):
     first = launch(person)
     tunnel = first["tunnel"]
@@ -209,6 +210,7 @@ def test_the_network_is_cut_and_comes_back(person, cluster):
     record("Laptop without network, and back", run.message, person.left(), "connect brings back the same local address")
 
 
+@pytest.mark.long
 def test_a_kept_tunnel_comes_back_by_itself(person, cluster):
     first = person.run("launch", jupyter_tunnel="keep").succeeded().of("session")
     with fault(cluster, "login", "unplug", "plug"):
@@ -301,4 +303,6 @@ def test_a_local_port_in_use_and_a_wrong_server_behind_it(person, cluster):
 def test_the_page_of_faults_names_them_all():
     names = {json.loads(path.read_text(encoding="utf-8"))["fault"] for path in FAULTS.glob("*.json")}
     page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
-    assert {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")} - {"what happens"} == names
+    told = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    # Those that take minutes are run, and recorded, by `make test-long`.
+    assert names and names <= told
