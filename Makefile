@@ -11,7 +11,7 @@ COLLECTIONS := $(CURDIR)/.build/collections
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 
 .PHONY: help venv collection demo demo-stop test test-long unit server cluster cluster-down cluster-tests integration \
-        scenarios lint sanity build release changelog docs bench matrix importer pins clean
+        scenarios lint sanity units build release changelog docs bench matrix importer pins clean
 
 help: ## What can be typed here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -63,7 +63,10 @@ lint: collection ## ansible-lint (profile production) and ruff
 	cd $(COLLECTIONS)/ansible_collections/hpc/jupyter && $(CURDIR)/$(BIN)/ansible-lint -q
 
 sanity: venv ## ansible-test sanity
-	tools/sanity $(VENV)
+	tools/ansible-test $(VENV) sanity
+
+units: venv ## The unit tests, run by ansible-test
+	tools/ansible-test $(VENV) units
 
 matrix: venv ## The tests under each ansible-core and Python that can run here
 	$(BIN)/python tests/matrix
