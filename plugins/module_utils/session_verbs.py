@@ -26,7 +26,7 @@ def launch(request):
         adopted = view.get("adopted")
         view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0)), adopted=adopted)
     return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
-                config_dir=session.facts.get("job", {}).get("config_dir"))
+                config_dir=session.known_facts.get("job", {}).get("config_dir"))
 
 
 def _is_outdated(session, request):
