@@ -15,7 +15,7 @@ from .connect_launcher import render as render_launcher
 from .failure import Failure, sentence
 from .job_script import Environment, render
 from .launching import new_relay_dir
-from .places import Site
+from .places import Site, expand
 from .schedulers import base
 
 LONGEST_SOCKET = 107
@@ -42,7 +42,7 @@ def apply(request):
     environment = Environment(**(request.get("environment") or {}))
     jupyter = _preflight(request, site, environment, warnings)
     script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
-    connect_path = files.expand(request.get("connect_path") or "~/.jupyter_connect")
+    connect_path = expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
     facts = {
         "version": 1,
         "scheduler": name,
@@ -97,7 +97,7 @@ def _relay_dir(request, site):
 
     :raises Failure: for a place whose sockets ssh could not be told, or would not make.
     """
-    parent = files.expand(request.get("relay_dir") or "/tmp")
+    parent = expand("jupyter_relay_dir", request.get("relay_dir") or "/tmp")
     made = str((files.read_json(site.facts_path) or {}).get("relay_dir") or "")
     if os.path.dirname(made) != parent:
         made = new_relay_dir(parent)
@@ -124,7 +124,7 @@ def _resources(given):
 def _job(request):
     """Return what every session's keeper is told: paths made absolute, the certificate where role server puts it."""
     job = dict(request.get("job") or {})
-    job["config_dir"] = files.expand(job.get("config_dir") or "~/.jupyter")
+    job["config_dir"] = expand("jupyter_config_dir", job.get("config_dir") or "~/.jupyter")
     job["certfile"] = os.path.join(job["config_dir"], "hpc-jupyter.crt")
     job["keyfile"] = os.path.join(job["config_dir"], "hpc-jupyter.key")
     return job

@@ -13,6 +13,7 @@ import socket
 import sys
 
 from . import commands, files, job_script, places, preflight, schedulers
+from .failure import Failure
 from .schedulers import base
 from .session import Session
 
@@ -72,7 +73,10 @@ def _scheduler(request):
 
 
 def _jupyter(request):
-    environment = job_script.Environment(**(request.get("environment") or {}))
+    try:
+        environment = job_script.Environment(**(request.get("environment") or {}))
+    except Failure as error:
+        return _finding("Jupyter", False, error.message)
     found = preflight.jupyter(environment)
     if not found["found"]:
         return _finding("Jupyter", False, found["message"])
@@ -92,7 +96,10 @@ def _home(site):
 
 
 def _relay_sockets(request):
-    parent = files.expand(request.get("relay_dir") or "/tmp")
+    try:
+        parent = places.expand("jupyter_relay_dir", request.get("relay_dir") or "/tmp")
+    except Failure as error:
+        return _finding("sockets for relays", False, error.message)
     if not os.access(parent, os.W_OK | os.X_OK):
         wrong = "%s can't be written" % parent
     else:

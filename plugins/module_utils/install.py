@@ -16,7 +16,7 @@ from . import commands, diagnosis, files, job_script
 from .failure import Failure
 from .jupyter_requirements import OLDEST_PYTHON, REQUIREMENTS
 from .lock import process_started
-from .places import Site
+from .places import Site, expand
 
 POLL = 0.2
 
@@ -49,7 +49,7 @@ def install(request):
     :raises Failure: with pip's last words.
     """
     site = Site(request.get("batch_dir"))
-    directory = files.expand(request["directory"])
+    directory = expand("jupyter_install_dir", request["directory"])
     requirements = "\n".join(request.get("requirements") or REQUIREMENTS) + "\n"
     stamp = {"requirements": hashlib.sha256(requirements.encode("utf-8")).hexdigest(), "version": 1}
     stamp_path = os.path.join(directory, "hpc.jupyter.json")
@@ -85,7 +85,8 @@ def _refuse_foreign(directory, stamp_path):
 
 def _begin(request, work, directory, requirements):
     environment = job_script.Environment(**dict(request.get("environment") or {}, venv=None))
-    pythons = [request["python"]] if request.get("python") else [
+    asked = request.get("python")
+    pythons = [expand("jupyter_install_python", asked) if "/" in asked else asked] if asked else [
         "python3.%d" % minor for minor in range(14, OLDEST_PYTHON[1] - 1, -1)] + ["python3"]
     found = commands.run(
         ["bash", "-c", environment.setup_lines() + _FIND % OLDEST_PYTHON], timeout=180,

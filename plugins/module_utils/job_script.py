@@ -9,6 +9,8 @@ does not exist is told before anything is submitted.
 
 import shlex
 
+from . import places
+
 # A batch job's shell is no login shell, and many sites define `module` in login shells only.
 _MODULE_COMMAND = """\
 if ! command -v module >/dev/null 2>&1; then
@@ -71,23 +73,26 @@ NO_JUPYTER = 4
 class Environment(object):
     """What makes Jupyter available on a node.
 
+    Paths are expanded here, on the login node: in the script they stand between quotes.
+
     :param modules: list of str, for ``module load``, in order.
     :param module_paths: list of str, directories for ``module use``.
     :param venv: str or None, directory of a virtual environment.
     :param conda: str or None, name or prefix of a conda environment.
     :param container: str or None, a command that runs what follows it (``apptainer exec image.sif``).
-    :param python: str or None, the Python that runs Jupyter, where the search should not decide.
+    :param python: str or None, name or path of the Python that runs Jupyter, where the search should not decide.
     :param variables: dict, environment variables to export.
     :param commands: list of str, shell lines of the site's own, run after the modules.
+    :raises Failure: for a path that can't be expanded.
     """
 
     def __init__(self, modules=(), module_paths=(), venv=None, conda=None, container=None, python=None, variables=None, commands=()):
         self.modules = list(modules or ())
-        self.module_paths = list(module_paths or ())
-        self.venv = venv
-        self.conda = conda
+        self.module_paths = [places.expand("jupyter_module_paths", path) for path in module_paths or ()]
+        self.venv = places.expand("jupyter_venv", venv) if venv else None
+        self.conda = _name_or_path("jupyter_conda", conda)
         self.container = container
-        self.python = python
+        self.python = _name_or_path("jupyter_python", python)
         self.variables = dict(variables or {})
         self.commands = list(commands or ())
 
@@ -146,6 +151,10 @@ def render(directives, environment, batch_dir, submit_command):
         '  --launch "$JUPYTER_LAUNCH"' % container,
         "",
     ])
+
+
+def _name_or_path(variable, value):
+    return places.expand(variable, value) if value and "/" in value else value
 
 
 def _in_double_quotes(text):

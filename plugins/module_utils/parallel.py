@@ -13,7 +13,7 @@ import stat
 from . import files
 from .failure import Failure
 from .job_script import Environment
-from .places import Site
+from .places import Site, expand
 from .schedulers import base
 
 MARK = "hpc.jupyter"
@@ -78,7 +78,7 @@ def apply(request):
     if not PROFILE_NAME.match(profile):
         raise Failure("jupyter_parallel_profile: %r is no name for an IPython profile: 1 to 32 letters, digits, '.', '_' or '-'. "
                       "Nothing was changed." % (profile,), "bad-name")
-    ipython = files.expand(request.get("ipython_dir") or "~/.ipython")
+    ipython = expand("jupyter_parallel_ipython_dir", request.get("ipython_dir") or "~/.ipython")
     warnings = _lacking(facts, request.get("mpi") or "auto")
     resources = _resources(facts, request.get("resources") or {})
     environment = Environment(**(request.get("environment") or {}))
@@ -92,7 +92,8 @@ def apply(request):
         "mpi": request.get("mpi") or "auto",
         "starter": request.get("starter") or "auto",
         "starter_options": list(request.get("starter_options") or []),
-        "container": shlex.split(environment.container or ""),
+        # No shell reads it there.
+        "container": [os.path.expandvars(os.path.expanduser(word)) for word in shlex.split(environment.container or "")],
         "poll_interval": facts.get("poll_interval") or 0,
     }
     wanted = [
@@ -179,7 +180,7 @@ def _notebook(request, memory, wanted, warnings):
     text = request.get("notebook")
     if not text:
         return None, False
-    path = files.expand(request.get("notebook_path") or "~/parallel.ipynb")
+    path = expand("jupyter_parallel_notebook", request.get("notebook_path") or "~/parallel.ipynb")
     before = files.read_text(path)
     ours = files.read_text(memory, "").strip()
     if before is not None and before != text and _digest(before) != ours:

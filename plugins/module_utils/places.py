@@ -27,14 +27,30 @@ def check_name(name):
     return name
 
 
+def expand(variable, path):
+    """Return a path that a person set as an absolute one: ``~`` and ``$VARIABLES`` of the login node are expanded.
+
+    :param variable: str, what it was set with, for the message.
+    :raises Failure: for a variable that is not set there, for ``~other`` and for an empty path.
+    """
+    expanded = os.path.expandvars(path)
+    try:
+        if "$" in expanded:
+            raise ValueError("%s is not set there" % expanded[expanded.index("$"):].split("/")[0])
+        return files.expand(expanded)
+    except ValueError as error:
+        raise Failure(
+            "%s is '%s': %s. Nothing was changed. Give a path that starts with / or ~/." % (variable, path, error), "bad-path")
+
+
 class Site(object):
     """What setup left in the batch directory.
 
-    :param batch_dir: str, may start with ``~``.
+    :param batch_dir: str, see ``expand``.
     """
 
     def __init__(self, batch_dir=None):
-        self.path = files.expand(batch_dir or DEFAULT_BATCH_DIR)
+        self.path = expand("jupyter_batch_dir", batch_dir or DEFAULT_BATCH_DIR)
         self.facts_path = os.path.join(self.path, "site.json")
         self.program = os.path.join(self.path, "program.pyz")
         self.keeper = os.path.join(self.path, "keeper.pyz")

@@ -182,7 +182,7 @@ class _Plan(object):
     def __init__(self, request):
         self.request = request
         self.warnings = []
-        self.config_dir = _expand("jupyter_config_dir", request.get("config_dir") or DEFAULT_CONFIG_DIR)
+        self.config_dir = places.expand("jupyter_config_dir", request.get("config_dir") or DEFAULT_CONFIG_DIR)
         self.certificate_path = os.path.join(self.config_dir, CERTIFICATE)
         self.key_path = os.path.join(self.config_dir, KEY)
         self.site = places.Site(request.get("batch_dir"))
@@ -190,7 +190,7 @@ class _Plan(object):
         self.root_dir = None
         self.new_root_dir = False
         if request.get("root_dir"):
-            self.root_dir = _expand("jupyter_root_dir", request["root_dir"])
+            self.root_dir = places.expand("jupyter_root_dir", request["root_dir"])
             self.new_root_dir = _check_dir(self.root_dir, "jupyter_root_dir")
         self.documents = dict(
             (name, _Document(os.path.join(self.config_dir, name))) for name in (SERVER, NOTEBOOK))
@@ -387,17 +387,6 @@ def _knows_argon2(facts):
     # The classic notebook learned it in 6.1; any before has no such package at its side, but may share one.
     version = re.match(r"(\d+)\.(\d+)", str(jupyter.get("notebook") or ""))
     return bool(version) and (int(version.group(1)), int(version.group(2))) >= (6, 1)
-
-
-def _expand(variable, path):
-    expanded = os.path.expandvars(path)
-    try:
-        if "$" in expanded:
-            raise ValueError("%s is not set there" % expanded[expanded.index("$"):].split("/")[0])
-        return files.expand(expanded)
-    except ValueError as error:
-        raise failure.Failure(
-            "%s is '%s': %s. Nothing was changed. Give a path that starts with / or ~/." % (variable, path, error), "bad-path")
 
 
 def _check_dir(path, variable):

@@ -140,3 +140,9 @@ def test_a_bad_profile_name_is_refused(home, name):
     with pytest.raises(Failure) as failure:
         parallel.apply(request(profile=name))
     assert failure.value.cause == "bad-name"
+
+
+def test_paths_of_a_container_are_those_of_the_home(home):
+    # It becomes an argument list, which no shell reads.
+    parallel.apply(request(environment={"container": "apptainer exec -B $HOME/data ~/jupyter.sif"}))
+    assert settings(home)["container"] == ["apptainer", "exec", "-B", "%s/data" % home, "%s/jupyter.sif" % home]
