@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -15,6 +16,7 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 
 # Seconds in the queue after which a person looks elsewhere and is to be told.
 NOTABLE_WAIT = 10.0
+NOTIFY_TIMEOUT = 5.0  # seconds
 
 _CONTINUE = "'ansible-playbook hpc.jupyter.launch' goes on waiting for it, 'ansible-playbook hpc.jupyter.stop' gives it up."
 
@@ -174,7 +176,9 @@ def notify(view: dict, url: str) -> None:
     script = ["on run argv", "display notification (item 2 of argv) with title (item 1 of argv)", "end run"]
     for argv in (["notify-send", "--", title, text], ["osascript", *[word for line in script for word in ("-e", line)], title, text]):
         if shutil.which(argv[0]):
-            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
+            # A desktop that does not answer is no reason for a launch to fail.
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=NOTIFY_TIMEOUT, check=False)
             return
 
 
