@@ -11,7 +11,7 @@ import time
 from . import files, renewal, waiting
 from .failure import Failure, from_os_error, sentence
 from .schedulers import base
-from .session import ALIVE, ends_for_good, first
+from .session import ALIVE, ends_for_good
 
 
 def start(session, request):
@@ -142,8 +142,10 @@ def _submit(session, request, resources):
             % (deployed, session.site.path), "not-set-up",
         )
     before = session.record()
-    renewals = int(first(request.get("renewals"), facts.get("renewals"), 0))
-    record = _new_record(session, before, resources, renewals=renewals, mail=first(request.get("mail"), facts.get("mail")))
+    # 0 and "" are what a launch may ask for instead of the site's.
+    renewals, mail = (facts.get(key) if request.get(key) is None else request[key] for key in ("renewals", "mail"))
+    renewals = int(renewals or 0)
+    record = _new_record(session, before, resources, renewals=renewals, mail=mail or None)
     job = dict(facts.get("job", {}))
     job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
     if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":

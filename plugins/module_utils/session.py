@@ -320,8 +320,8 @@ def _by_our_clock(server, stamp):
 
 
 def first(*values):
-    """Return the first value that is set; the last one when none is."""
+    """Return the first value that is known; the last one when none is. Of times and names: a 0 is none."""
     for value in values:
-        if value not in (None, "", False):
+        if value:
             return value
     return values[-1]

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a launch submits."""
+
+import json
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import launching
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
+from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
+from ansible_collections.hpc.jupyter.plugins.module_utils.session import Session
+
+FACTS = {"version": 1, "scheduler": "slurm", "commands": {}, "resources": {"cores": 2, "walltime": 7200}, "renewals": 3, "mail": "carol@example.org",
+         "job": {"endpoint": "tls", "idle_timeout": 3600}}
+
+
+class Scheduler(object):
+    """A scheduler that takes every job."""
+
+    script_suffix = "slurm"
+
+    def __init__(self):
+        self.submitted = []
+
+    def submit(self, submission):
+        self.submitted.append(submission)
+        return str(len(self.submitted))
+
+    def look(self, ids):
+        return dict((one, base.Job(id=one, name="jupyter-default", state="queued")) for one in ids)
+
+    def mine(self):
+        return []
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch):
+    """Return a function that launches on a site that was set up; it returns the scheduler, the record and job.json."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    site = Site("~/batch")
+    (tmp_path / "batch").mkdir()
+    (tmp_path / "batch/jupyter.slurm").write_text("#!/bin/bash\nJUPYTER_SESSION=default\nJUPYTER_LAUNCH=\n")
+    config = tmp_path / ".jupyter"
+    config.mkdir()
+    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"password": "argon2:x"}}))
+
+    def launch(**request):
+        (tmp_path / "batch/site.json").write_text(json.dumps(FACTS))
+        session = Session(site, "default")
+        session._scheduler = Scheduler()
+        launching.start(session, request)
+        return session.scheduler, session.record(), json.loads((tmp_path / "batch/sessions/default/job.json").read_text())
+
+    return launch
+
+
+def test_what_a_launch_does_not_say_is_as_setup_was_told(launch):
+    scheduler, record, job = launch(renewals=None, mail=None)
+    assert record["renewals"] == job["renewals"] == 3
+    assert [one.mail for one in scheduler.submitted] == ["carol@example.org"] * 2
+
+
+def test_a_launch_may_ask_for_no_renewals_and_no_mail(launch):
+    scheduler, record, job = launch(renewals=0, mail="", job={"idle_timeout": 0})
+    assert record["renewals"] == record["renewals_left"] == job["renewals"] == job["idle_timeout"] == 0
+    assert [one.mail for one in scheduler.submitted] == [None]
