@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import webbrowser
 
@@ -159,7 +160,7 @@ class ActionModule(ProgramAction):
         tunnel = laptop.reach(view, program, shown.say, check=self._task.check_mode, fresh=fresh)
         if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
             # A browser that can't be started is no reason to fail: the address is printed anyway.
-            if not (os.environ.get("BROWSER") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or not webbrowser.open(tunnel["url"]):
+            if not _has_desktop() or not webbrowser.open(tunnel["url"]):
                 tunnel["notes"].append(f"no browser could be opened here; open {tunnel['url']} yourself")
         return tunnel
 
@@ -189,7 +190,12 @@ class ActionModule(ProgramAction):
         }
 
 
+def _has_desktop() -> bool:
+    """Tell whether a browser could show itself here; one for the terminal would take the terminal from Ansible."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def _public(view: dict, changed: bool) -> dict:
-    ours = ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control")
+    ours = ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
     result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)

@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module session does around the program's answers and the laptop's tunnel."""
+
+from unittest.mock import MagicMock
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.action import session
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import reach
+
+TLS = {"kind": "tls", "address": "127.0.0.1", "port": 4000, "fingerprint": "f" * 64}
+READY = {
+    "session": "default", "id": "0" * 32, "job": "7", "node": "node1", "host": "login", "state": "ready", "reason": "", "hopeless": False,
+    "endpoint": TLS, "time_left": 3600, "log": "/home/carol/server.log", "fingerprint": "x", "changed": True, "config_dir": "/home/carol/.jupyter"}
+
+
+class Laptop:
+    """A laptop whose tunnels always come up."""
+
+    def __init__(self):
+        self.closed = []
+
+    def endpoint(self):
+        return {}
+
+    def reach(self, view, program, say, check, fresh):
+        return {"route": "relay", "command": "ssh login", "url": "https://127.0.0.1:8888/", "port": 8888, "open": True, "notes": [], "changed": True}
+
+    def close(self, name, check):
+        self.closed.append(name)
+        return True
+
+    def abandon(self):
+        pass
+
+
+class Login:
+    """A login node by its answers: verb -> the answer, or the error."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.calls = []
+
+    def __call__(self, verb, request, task_vars):
+        self.calls.append((verb, request))
+        answer = self.answers[verb]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+
+@pytest.fixture
+def laptop(monkeypatch):
+    made = Laptop()
+    monkeypatch.setattr(reach.Laptop, "from_task", lambda *_: made)
+    return made
+
+
+@pytest.fixture
+def run(laptop):
+    """Return a function that runs the module against a login node."""
+
+    def run(login, check=False, **arguments):
+        task = MagicMock(args=arguments, async_val=0, check_mode=check, diff=False)
+        action = session.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+        action.program = login
+        action._display = MagicMock()
+        return action.run(task_vars={"inventory_hostname": "login1"})
+
+    return run
+
+
+@pytest.fixture
+def browser(monkeypatch):
+    """The addresses that the browser of this computer was told to open; it has no desktop yet."""
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(session.sys, "platform", "linux")
+    opened = []
+    monkeypatch.setattr(session.webbrowser, "open", lambda url: opened.append(url) or True)
+    return opened
+
+
+SOCKET = dict(READY, endpoint={"kind": "socket", "path": "/tmp/s"})
+
+
+def test_a_browser_is_opened_on_a_desktop(run, browser, monkeypatch):
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert run(Login(launch=SOCKET), tunnel="browser")["tunnel"]["notes"] == []
+    assert browser == ["https://127.0.0.1:8888/"]
+
+
+def test_a_mac_has_a_desktop_without_saying_so(run, browser, monkeypatch):
+    monkeypatch.setattr(session.sys, "platform", "darwin")
+    run(Login(launch=SOCKET), tunnel="browser")
+    assert browser == ["https://127.0.0.1:8888/"]
+
+
+def test_without_a_desktop_the_address_is_told(run, browser):
+    assert "open https://127.0.0.1:8888/ yourself" in run(Login(launch=SOCKET), tunnel="browser")["tunnel"]["notes"][0]
+    assert browser == []
+
+
+def test_a_launch_that_says_no_endpoint_asks_for_none(run):
+    # The login node then takes what setup was told.
+    login = Login(launch=SOCKET)
+    run(login)
+    assert login.calls[0][1]["job"].get("endpoint") is None
