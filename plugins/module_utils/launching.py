@@ -148,6 +148,9 @@ def _submit(session, request, resources):
     record = _new_record(session, before, resources, renewals=renewals, mail=mail or None)
     job = dict(facts.get("job", {}))
     job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
+    route_needs = job.pop("endpoint_of_route", None)
+    if route_needs and job.get("endpoint") in (None, "auto"):
+        job["endpoint"] = route_needs
     if job.pop("browser_here", False) and facts["scheduler"] == "local" and job.get("endpoint") == "auto":
         job["endpoint"] = "tls"
     job.update(session=session.name, id=record["id"], walltime=resources.walltime, renewals=renewals)

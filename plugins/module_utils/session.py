@@ -188,6 +188,7 @@ class Session(object):
             "node_name": files.printable(self.known_facts.get("node_names") == "fqdn" and server.get("fqdn") or "") or None,
             "nodes": [files.printable(node) for node in (job.nodes if job else [])],
             "endpoint": server.get("endpoint") if state == "ready" else None,
+            "endpoint_of_site": self.known_facts.get("job", {}).get("endpoint"),
             "reverse": server.get("reverse"),
             "control": server.get("control"),
             "flavour": server.get("flavour"),

@@ -62,10 +62,10 @@ options:
     elements: str
     default: []
   endpoint:
-    description: Where the server listens, V(socket) being a unix socket and V(tls) a port with TLS.
+    description:
+      - Where the server listens, V(socket) being a unix socket and V(tls) a port with TLS. What setup was told when not given.
     type: str
     choices: [auto, socket, tls]
-    default: auto
   root_dir:
     description: Directory that the file browser starts in, for this session.
     type: str

@@ -47,7 +47,7 @@ class Laptop:
     state: laptop.State
     route: str
     mode: str
-    endpoint_wanted: str
+    endpoint_wanted: str | None
     local_port: int | None
     ca: str | None
     browser_here: bool
@@ -85,7 +85,10 @@ class Laptop:
         route = self.route if self.route != "auto" else self.state.site(self.connection.site).get("route", "auto")
         endpoint, listen = routes.endpoint_for(route)
         return {
-            "endpoint": self.endpoint_wanted if self.endpoint_wanted != "auto" or endpoint == "any" else endpoint,
+            # None: what setup was told.
+            "endpoint": self.endpoint_wanted,
+            # Instead of "auto".
+            "endpoint_of_route": None if endpoint == "any" else endpoint,
             "listen": "loopback" if listen == "any" else listen,
             # Where the browser runs on the very host of the server there is nothing to tunnel.
             "browser_here": self.browser_here and self.route in ("auto", "none"),
@@ -235,7 +238,8 @@ class Laptop:
 
         A node that refused a closed port was taken for one that can be reached, and a firewall may do the same.
         """
-        if self.endpoint_wanted == "socket":
+        wanted = self._endpoint_wanted(view)
+        if wanted == "socket":
             return route_choice.Finding(False, "it needs a port, and jupyter_endpoint is socket")
         try:
             self._prepared("direct", target, view, program)
@@ -244,15 +248,18 @@ class Laptop:
         seen = program("probe", all=True)["routes"]["direct"]
         if seen["works"]:
             return None
-        self._order({"endpoint": self.endpoint_wanted, "listen": "loopback"}, view, program)
+        self._order({"endpoint": wanted, "listen": "loopback"}, view, program)
         return route_choice.Finding(False, printable(seen["said"]))
+
+    def _endpoint_wanted(self, view: Mapping) -> str:
+        return self.endpoint_wanted or view.get("endpoint_of_site") or "auto"
 
     def _prepared(self, route: str, target: routes.Target, view: dict, program: Callable) -> routes.Target:
         """Ask of the session what a route needs: a server that listens for others, or a tunnel back to the login node.
 
         :raises routes.RouteError: when it can't do so.
         """
-        if route == "direct" and target.loopback and self.endpoint_wanted != "socket":
+        if route == "direct" and target.loopback and self._endpoint_wanted(view) != "socket":
             refused = self._order({"endpoint": "tls", "listen": "node"}, view, program)
             what = "route direct needs a server that listens on its node's address, and this one can't move there now"
         elif route == "reverse" and not target.reverse_socket:

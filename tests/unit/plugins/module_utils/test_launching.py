@@ -65,3 +65,17 @@ def test_a_launch_may_ask_for_no_renewals_and_no_mail(launch):
     scheduler, record, job = launch(renewals=0, mail="", job={"idle_timeout": 0})
     assert record["renewals"] == record["renewals_left"] == job["renewals"] == job["idle_timeout"] == 0
     assert [one.mail for one in scheduler.submitted] == [None]
+
+
+@pytest.mark.parametrize("asked, site, got", [
+    ({}, "auto", "auto"),
+    ({}, "socket", "socket"),
+    ({"endpoint": "auto"}, "socket", "auto"),
+    ({"endpoint": None, "endpoint_of_route": "tls"}, "auto", "tls"),
+    ({"endpoint": None, "endpoint_of_route": "tls"}, "socket", "socket"),
+    ({"endpoint": "auto", "endpoint_of_route": "tls"}, "socket", "tls"),
+    ({"endpoint": "socket", "endpoint_of_route": "tls"}, "tls", "socket"),
+])
+def test_the_endpoint_is_the_launchs_else_the_sites_else_the_routes(launch, monkeypatch, asked, site, got):
+    monkeypatch.setitem(FACTS, "job", {"endpoint": site})
+    assert launch(job=asked)[2]["endpoint"] == got

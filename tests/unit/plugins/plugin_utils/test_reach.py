@@ -111,3 +111,22 @@ def test_a_session_that_is_over_is_no_reason_to_forget_a_route(reached, monkeypa
     with pytest.raises(reach.ReachFailed, match="is over"):
         reached(Login(), {"jump": Finding(True)}, mode="open")
     assert reached.state.site(SITE)["route"] == "relay"
+
+
+def test_a_launch_asks_for_the_endpoint_of_its_route_only_instead_of_auto(tmp_path):
+    def asked(route, endpoint):
+        made = reach.Laptop(connection=Connection.from_arguments("login", "carol"), state=laptop.State(tmp_path), mode="emit", ca=None,
+                            browser_here=False, route=route, endpoint_wanted=endpoint, local_port=None).endpoint()
+        return made["endpoint"], made["endpoint_of_route"], made["listen"]
+
+    assert asked("relay", None) == (None, None, "loopback")
+    assert asked("direct", None) == (None, "tls", "node")
+    assert asked("direct", "socket") == ("socket", "tls", "node")
+
+
+def test_a_server_does_not_move_where_setup_was_told_socket(reached, monkeypatch):
+    monkeypatch.setitem(VIEW, "endpoint_of_site", "socket")
+    login = Login()
+    with pytest.raises(reach.ReachFailed, match="jupyter_endpoint is socket"):
+        reached(login, {"direct": GUESS}, endpoint_wanted=None)
+    assert not any("endpoint" in order for order in login.orders)
