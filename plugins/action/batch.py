@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
@@ -55,7 +53,7 @@ class ActionModule(ProgramAction):
         connect = arguments["connect_path"]
         try:
             # A path that a shell could misread is for who made it to type.
-            connect = connect if re.match(r"\A[~A-Za-z0-9/._+-]+\Z", connect) else routes.CONNECT_COMMAND
+            connect = connect if routes.SAFE_COMMAND.match(connect) else routes.CONNECT_COMMAND
             connection = Connection.from_task(task_vars, self._connection)
             command = as_posix(routes.plan_start(connection, "default", "/RELAY_DIR", int(port), connect=connect))
         except (BadConnection, routes.RouteError):

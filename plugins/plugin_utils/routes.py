@@ -29,7 +29,10 @@ AUTO = ("relay", "jump", "direct", "reverse")
 _ALIVE = ("-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 # Neither agent nor display travel along; the far side gets no terminal to play with.
 _QUIET = ("-a", "-x", "-T")
-_SAFE_PATH = re.compile(r"\A/[A-Za-z0-9/._+-]+\Z")
+# A forward has a meaning of its own for ":", and ssh for "%".
+_SAFE_PATH = re.compile(r"\A/[A-Za-z0-9/._+@,=-]+\Z")
+# What no shell reads as anything but itself; homes have names such as /home/carol@ad.example.edu.
+SAFE_COMMAND = re.compile(r"\A~?/[A-Za-z0-9/._+@,=:%-]+\Z")
 _SAFE_HOST = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 _SAFE_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 # 107 bytes on Linux, for the sockets at both ends.
@@ -105,7 +108,7 @@ class Target:
                 ("base_url", made.base_url, re.compile(r"\A/(?:[A-Za-z0-9._~/%-]*/)?\Z")),
                 ("relay_dir", made.relay_dir or "/x", _SAFE_PATH),
                 ("reverse_socket", made.reverse_socket or "/x", _SAFE_PATH),
-                ("connect", made.connect.removeprefix("~"), _SAFE_PATH),
+                ("connect", made.connect, SAFE_COMMAND),
             )
             if not pattern.match(value)
         ]

@@ -4,6 +4,7 @@
 """Routes as commands, and what of a cluster's answer may go into them."""
 
 import dataclasses
+import subprocess
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import routes
@@ -60,11 +61,25 @@ def test_a_route_that_does_not_fit_says_what_to_set(route, answer, remedy):
     {"session": "../x"}, {"session": "a b"}, {"id": "xyz"}, {"node": "-oProxyCommand=evil"}, {"node": "a;b"}, {"base_url": "//evil"},
     {"relay_dir": "/tmp/$(evil)"}, {"relay_dir": "relative"}, {"endpoint": {"kind": "socket", "path": "/tmp/a b"}},
     {"endpoint": {"kind": "socket"}}, {"endpoint": {"kind": "tls", "port": 0}}, {"endpoint": {"kind": "tcp", "port": 1}}, {"endpoint": None},
-    {"reverse_socket": "/tmp/`evil`"}, {"connect": "evil; rm"}, {"connect": "~evil"}, {"node": "node1\nx"},
+    {"reverse_socket": "/tmp/`evil`"}, {"connect": "evil; rm"}, {"connect": "~evil"},
+    {"connect": "/home/x/{a,b}"}, {"relay_dir": "/tmp/a:b"}, {"relay_dir": "/tmp/%h"}, {"node": "node1\nx"},
 ])
 def test_an_odd_answer_never_reaches_a_command(change):
     with pytest.raises(routes.RouteError):
         routes.Target.from_answer(dict(SOCKET, **change))
+
+
+@pytest.mark.parametrize("home", ["/home/carol@ad.example.edu", "/home/EXAMPLE+carol", "/users/o=phys,ou=staff/carol", "/vol:1/carol"])
+def test_a_home_of_a_directory_service_reaches_the_login_nodes_shell_as_it_is(home):
+    argv = planned("relay", dict(SOCKET, connect=f"{home}/.jupyter_connect"))
+    word = argv[argv.index("carol@login") + 1]
+    for shell in ("sh", "bash"):
+        assert subprocess.run([shell, "-c", f"printf %s {word}"], capture_output=True, text=True, check=True).stdout == f"{home}/.jupyter_connect"
+
+
+def test_a_nodes_directory_may_be_named_after_such_a_user():
+    argv = planned("jump", dict(SOCKET, endpoint={"kind": "socket", "path": "/scratch/carol@ad.example.edu/1/s"}))
+    assert argv[argv.index("-L") + 1].endswith(":/scratch/carol@ad.example.edu/1/s")
 
 
 def test_addresses():
