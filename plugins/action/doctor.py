@@ -25,6 +25,8 @@ _NOBODY = "0" * 32
 class ActionModule(ProgramAction):
     """Looks at a site, from the laptop and from its login node."""
 
+    _for_who_logs_in = True
+
     def run(self, tmp=None, task_vars=None):
         """Run the task; its result is described in the module's RETURN."""
         super().run(tmp, task_vars)

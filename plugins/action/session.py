@@ -27,6 +27,8 @@ _RESOURCES = ("nodes", "cores", "memory", "gpus", "walltime", "queue", "account"
 class ActionModule(ProgramAction):
     """Launches, connects and stops sessions."""
 
+    _for_who_logs_in = True
+
     def run(self, tmp=None, task_vars=None):
         """Run the task; its result is described in the module's RETURN."""
         super().run(tmp, task_vars)

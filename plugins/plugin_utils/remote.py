@@ -150,6 +150,8 @@ class ProgramAction(ActionBase):
     _supports_diff = True
 
     _python: str | None = None
+    #: Whether it concerns tunnels, which log in without any become: then that would mix two accounts up.
+    _for_who_logs_in = False
 
     def program(self, verb: str, request: dict, task_vars: dict) -> dict:
         """Run one verb of the login-node program and return its answer.
@@ -157,6 +159,8 @@ class ProgramAction(ActionBase):
         :raises ProgramFailed: with the program's own answer, when it says that it failed.
         :raises AnsibleConnectionFailure: when the login node can't be reached.
         """
+        if self._for_who_logs_in:
+            self._refuse_another_user()
         try:
             answer = self._call(dict(request, verb=verb), task_vars)
         except AnsibleConnectionFailure as error:
@@ -167,6 +171,23 @@ class ProgramAction(ActionBase):
         if answer.get("failed"):
             raise ProgramFailed(answer)
         return answer
+
+    def _refuse_another_user(self) -> None:
+        if self._connection.become is None:
+            return
+        other, own = self.get_become_option("become_user"), self._get_remote_user()
+        if other == own:
+            # Ansible changes to nobody then.
+            return
+        raise ProgramFailed({
+            "failed": True,
+            "cause": "become",
+            "msg": (
+                f"Ansible is told to become {other} on the login node, and a session belongs to {own or 'the user'} who logs in: its job would "
+                f"run as {other}, and no tunnel would reach it. Nothing was changed. Take 'become' out of the inventory, ansible.cfg and the "
+                "play, or add '-e ansible_become=false'."
+            ),
+        })
 
     def _call(self, request: dict, task_vars: dict) -> dict:
         for attempt in range(3):

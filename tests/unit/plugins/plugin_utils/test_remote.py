@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+from unittest.mock import MagicMock
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.action import batch, doctor, parallel, server, session, session_info
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import remote
 
@@ -56,3 +58,28 @@ def test_an_answer_comes_back_from_a_real_python():
 def test_an_old_python_says_so_instead_of_breaking(monkeypatch):
     monkeypatch.setattr(remote, "OLDEST_PYTHON", (4, 0))
     assert "old_python" in run("look")
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Return a function that calls the program as an action does, with or without become, and returns its answer."""
+    monkeypatch.setattr(remote.ProgramAction, "_call", lambda *_: {"state": "none"})
+
+    def called(module, become_user):
+        become = None if become_user is None else MagicMock(get_option=lambda name, **_: {"become_user": become_user}[name])
+        connection = MagicMock(become=become, get_option={"remote_user": "carol"}.__getitem__)
+        return module.ActionModule(MagicMock(), connection, MagicMock(), MagicMock(), MagicMock(), MagicMock()).program("look", {}, {})
+
+    return called
+
+
+@pytest.mark.parametrize("module", [session, doctor])
+def test_a_session_is_of_the_user_who_logs_in(called, module):
+    with pytest.raises(remote.ProgramFailed, match=r"become root on the login node, and a session belongs to carol .* ansible_become=false"):
+        called(module, "root")
+    assert called(module, None) == called(module, "carol") == {"state": "none"}
+
+
+@pytest.mark.parametrize("module", [batch, server, parallel, session_info])
+def test_a_site_may_set_up_accounts_of_others(called, module):
+    assert called(module, "dave") == {"state": "none"}
