@@ -180,9 +180,10 @@ class ActionModule(ProgramAction):
         for view in answer["sessions"]:
             changed = laptop.close(view["session"], check=self._task.check_mode) or changed
         message = progress.stopped(answer["sessions"], self._task.check_mode)
-        self._display.display(message)
+        if answer["sessions"] or not answer["not_stopped"]:
+            self._display.display(message)
         first = answer["sessions"][0] if answer["sessions"] else {}
-        return {
+        result = {
             "changed": changed,
             "sessions": answer["sessions"],
             "session": arguments["name"],
@@ -190,6 +191,11 @@ class ActionModule(ProgramAction):
             "job": first.get("job"),
             "msg": message,
         }
+        left = answer["not_stopped"]
+        if left:
+            ended = [message] if answer["sessions"] else []
+            result.update(failed=True, cause=left[0]["cause"], not_stopped=left, msg=" ".join(ended + [one["msg"] for one in left]))
+        return result
 
 
 def _has_desktop() -> bool:

@@ -8,7 +8,7 @@ import os
 import time
 
 from . import files, launching, stopping, waiting
-from .failure import Failure
+from .failure import Failure, from_os_error
 from .places import Site
 from .session import ALIVE, LOOPBACK, Session, asked_for, fingerprint, waits
 
@@ -60,15 +60,27 @@ def info(request):
 
 
 def stop(request):
-    """Verb: end a session, or all (``session`` None)."""
+    """Verb: end a session, or all (``session`` None).
+
+    :returns: dict: ``sessions`` (a view of each that is over), ``changed``, and ``not_stopped``, one dict (``session``, ``msg``,
+        ``cause``) for each of all that could not be ended: they keep none of the others from it.
+    :raises Failure: when the one that was named can't be ended.
+    """
     site = Site(request.get("batch_dir"))
-    names = [request["session"]] if request.get("session") else site.session_names()
-    views, any_changed = [], False
-    for name in names:
-        view, changed = stopping.stop(Session(site, name), request)
-        views.append(view)
-        any_changed = any_changed or changed
-    return {"sessions": views, "changed": any_changed}
+    if request.get("session"):
+        view, changed = stopping.stop(Session(site, request["session"]), request)
+        return {"sessions": [view], "changed": changed, "not_stopped": []}
+    views, any_changed, not_stopped = [], False, []
+    for name in site.session_names():
+        try:
+            view, changed = stopping.stop(Session(site, name), request)
+        except (Failure, OSError) as error:
+            problem = error if isinstance(error, Failure) else from_os_error(error)
+            not_stopped.append({"session": name, "msg": problem.message, "cause": problem.cause})
+        else:
+            views.append(view)
+            any_changed = any_changed or changed
+    return {"sessions": views, "changed": any_changed, "not_stopped": not_stopped}
 
 
 def control(request):

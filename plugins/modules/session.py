@@ -224,6 +224,11 @@ sessions:
   returned: O(state=stopped)
   type: list
   elements: dict
+not_stopped:
+  description: With O(all), each session that could not be ended (C(session), C(msg), C(cause)).
+  returned: failure, with O(state=stopped) and O(all)
+  type: list
+  elements: dict
 log_tail:
   description: The last lines of the log.
   returned: when the session failed

@@ -107,3 +107,25 @@ def test_a_launch_that_says_no_endpoint_asks_for_none(run):
     login = Login(launch=SOCKET)
     run(login)
     assert login.calls[0][1]["job"].get("endpoint") is None
+
+
+def stopped(name):
+    return {"session": name, "state": "stopped", "job": "7", "node": "node1"}
+
+
+def test_tunnels_of_the_sessions_that_ended_are_closed_though_another_did_not(run, laptop):
+    left = {"session": "stuck", "msg": "Job 9 of session 'stuck' could not be cancelled.", "cause": "not-cancelled"}
+    result = run(Login(stop={"changed": True, "sessions": [stopped("one"), stopped("two")], "not_stopped": [left]}), state="stopped", all=True)
+    assert laptop.closed == ["one", "two"]
+    assert result["failed"] and result["changed"] and result["cause"] == "not-cancelled" and result["not_stopped"] == [left]
+    assert "Ended: 'one' (job 7), 'two' (job 7)." in result["msg"] and left["msg"] in result["msg"]
+
+
+def test_a_stop_of_all_that_ends_none_does_not_say_that_none_was_running(run):
+    left = {"session": "stuck", "msg": "Job 9 of session 'stuck' could not be cancelled.", "cause": "not-cancelled"}
+    assert run(Login(stop={"changed": False, "sessions": [], "not_stopped": [left]}), state="stopped", all=True)["msg"] == left["msg"]
+
+
+def test_a_stop_that_ends_all_says_so(run, laptop):
+    result = run(Login(stop={"changed": True, "sessions": [stopped("one")], "not_stopped": []}), state="stopped")
+    assert not result.get("failed") and result["msg"] == "Ended: 'one' (job 7)." and laptop.closed == ["one"]
