@@ -49,13 +49,13 @@ class ActionModule(ProgramAction):
 
     def _hint(self, arguments: dict, task_vars: dict) -> str:
         """Return what a person types on the laptop where there is no Ansible: it starts the session if need be."""
-        port = self._templar.template(task_vars.get("jupyter_local_port")) or laptop.FIRST_PORT
+        port = arguments["local_port"] or laptop.FIRST_PORT
         connect = arguments["connect_path"]
         try:
             # A path that a shell could misread is for who made it to type.
             connect = connect if routes.SAFE_COMMAND.match(connect) else routes.CONNECT_COMMAND
-            connection = Connection.from_task(task_vars, self._connection)
-            command = as_posix(routes.plan_start(connection, "default", "/RELAY_DIR", int(port), connect=connect))
+            connection = Connection.from_task(self.login_variables(task_vars), self._connection)
+            command = as_posix(routes.plan_start(connection, "default", "/RELAY_DIR", port, connect=connect))
         except (BadConnection, routes.RouteError):
             return ""
         return f"{command}\n\nhttp://127.0.0.1:{port}/    (https:// where the tool says that its server uses TLS)"

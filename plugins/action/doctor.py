@@ -57,7 +57,7 @@ class ActionModule(ProgramAction):
     def _routes(self, arguments: dict, answer: dict, task_vars: dict) -> list[dict]:
         """Try the ways: all of them with a session that is ready, else what the login node lets through."""
         try:
-            connection = Connection.from_task(task_vars, self._connection)
+            connection = Connection.from_task(self.login_variables(task_vars), self._connection)
             state = laptop.State()
         except (BadConnection, OSError) as error:
             return [_finding("routes", False, str(error))]

@@ -48,7 +48,7 @@ class ActionModule(ProgramAction):
     # -- launch and connect ----------------------------------------------------------------
 
     def _launch(self, arguments: dict, task_vars: dict) -> dict:
-        laptop = reach.Laptop.from_task(arguments, task_vars, self._connection)
+        laptop = reach.Laptop.from_task(arguments, self.login_variables(task_vars), self._connection)
         try:
             return self._launch_from(laptop, arguments, task_vars)
         finally:
@@ -169,7 +169,7 @@ class ActionModule(ProgramAction):
     # -- stop ------------------------------------------------------------------------------
 
     def _stop(self, arguments: dict, task_vars: dict) -> dict:
-        laptop = reach.Laptop.from_task(arguments, task_vars, self._connection)
+        laptop = reach.Laptop.from_task(arguments, self.login_variables(task_vars), self._connection)
         answer = self.program("stop", {
             "batch_dir": arguments["batch_dir"],
             "session": None if arguments["all"] else arguments["name"],

@@ -23,7 +23,7 @@ class ActionModule(ProgramAction):
         super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(argument_spec=specification("session_info"))
         try:
-            tunnels = reach.tunnels(task_vars, self._connection)
+            tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
             answer = self.program(
                 "info", {"batch_dir": arguments["batch_dir"], "sessions": arguments["names"]}, task_vars
             )

@@ -29,6 +29,9 @@ options:
         when empty.
     type: str
     default: ""
+  local_port:
+    description: Port on the laptop in that command; 8888 when not given.
+    type: int
   relay_dir:
     description:
       - Directory of the login node in which a private one is made for the sockets of relays. It is to be on the login

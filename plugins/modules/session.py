@@ -14,6 +14,8 @@ description:
     ssh command that tunnels from the laptop to it.
   - Running it again changes nothing and gives the same command.
   - The account must have been set up with the roles P(hpc.jupyter.server#role) and P(hpc.jupyter.batch#role).
+  - In a play on the login node itself (C(ansible_connection=local)), the variables C(jupyter_login_host),
+    C(jupyter_login_user), C(jupyter_login_port) and C(jupyter_login_ssh_args) say how the laptop reaches it.
 options:
   name:
     description: The session's name, 1 to 32 letters, digits, C(.), C(_) or C(-).

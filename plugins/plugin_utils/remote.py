@@ -25,6 +25,7 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentenc
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
+    LOGIN_VARIABLES,
     BadConnection,
     Connection,
     as_posix,
@@ -172,6 +173,11 @@ class ProgramAction(ActionBase):
             raise ProgramFailed(answer)
         return answer
 
+    def login_variables(self, task_vars: dict) -> dict:
+        """Return the variables that ``Connection.from_task`` reads, templated: from the inventory they come as they are written there."""
+        names = [name for name in LOGIN_VARIABLES if task_vars.get(name) is not None]
+        return {"inventory_hostname": task_vars.get("inventory_hostname"), **{name: self._templar.template(task_vars[name]) for name in names}}
+
     def _refuse_another_user(self) -> None:
         if self._connection.become is None:
             return
@@ -221,7 +227,7 @@ class ProgramAction(ActionBase):
         if not re.search(r"Permission denied|Too many authentication failures", said):
             return None
         try:
-            connection = Connection.from_task(task_vars, self._connection)
+            connection = Connection.from_task(self.login_variables(task_vars), self._connection)
         except BadConnection:
             return None
         if connection.in_place or not connection.masters:

@@ -31,6 +31,8 @@ _NOT_OURS = _MULTIPLEXING | {"batchmode", "connecttimeout", "localforward", "rem
 _NOT_OURS |= {"requesttty", "forwardagent", "forwardx11", "forwardx11trusted"}
 # Options that say how to reach one host and would be wrong for the next one.
 _OF_ONE_HOST = {"proxyjump", "proxycommand", "port", "user", "hostname", "hostkeyalias", "localcommand", "remotecommand"}
+# How a laptop that we can't see reaches the login node on which the playbook runs.
+LOGIN_VARIABLES = ("jupyter_login_host", "jupyter_login_user", "jupyter_login_port", "jupyter_login_ssh_args")
 ANSIBLE_DEFAULT_SSH_ARGS = "-C -o ControlMaster=auto -o ControlPersist=60s"
 
 
@@ -146,7 +148,7 @@ class Connection:
     def from_task(cls, task_vars: Mapping[str, object], connection: object) -> Connection:
         """Build it from what Ansible used for this host.
 
-        :param task_vars: the action's variables, for ``jupyter_login_*`` when the playbook runs in place.
+        :param task_vars: the action's variables, for those of ``LOGIN_VARIABLES`` (templated) when the playbook runs in place.
         :param connection: the task's connection plugin.
         :raises BadConnection: for connections that are neither ssh nor local, and for nonsense in the variables.
         """
@@ -172,7 +174,9 @@ class Connection:
             return dataclasses.replace(made, masters=_masters(connection))
         if kind == "local":
             host = _text(task_vars.get("jupyter_login_host")) or socket.getfqdn()
-            port = task_vars.get("jupyter_login_port")
+            port = _text(task_vars.get("jupyter_login_port"))
+            if port and not port.isdecimal():
+                raise BadConnection(f"jupyter_login_port is {port!r}, which is no number of a port.")
             return cls.from_arguments(
                 host,
                 _text(task_vars.get("jupyter_login_user")) or _own_name(),

@@ -11,9 +11,20 @@ import subprocess
 from unittest.mock import MagicMock
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.hpc.jupyter.plugins.action import batch, doctor, parallel, server, session, session_info
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import remote
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # before ansible-core 2.19 every string is one
+
+    def trust_as_template(text):
+        return text
+
 
 MARKER = "hpc.jupyter:0123456789abcdef:"
 
@@ -83,3 +94,43 @@ def test_a_session_is_of_the_user_who_logs_in(called, module):
 @pytest.mark.parametrize("module", [batch, server, parallel, session_info])
 def test_a_site_may_set_up_accounts_of_others(called, module):
     assert called(module, "dave") == {"state": "none"}
+
+
+@pytest.fixture
+def in_place():
+    """Return a function that makes an action of a play on the login node itself, with these variables."""
+
+    def in_place(module, args=None, **variables):
+        written = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in variables.items()}
+        task = MagicMock(args=args or {}, async_val=0, check_mode=False, diff=False)
+        connection = MagicMock(become=None, transport="local")
+        made = module.ActionModule(task, connection, MagicMock(), DataLoader(), Templar(DataLoader(), variables=written), MagicMock())
+        made._display = MagicMock()
+        return made, dict(written, inventory_hostname="here")
+
+    return in_place
+
+
+def test_variables_of_the_laptops_way_in_are_templated(in_place):
+    action, variables = in_place(
+        session, centre="example.org", port=2222, jupyter_login_host="login.{{ centre }}", jupyter_login_port="{{ port }}",
+        jupyter_login_ssh_args="-J gate.{{ centre }}", jupyter_login_user="carol")
+    login = Connection.from_task(action.login_variables(variables), action._connection)
+    assert login.arguments() == ["ssh", "-J", "gate.example.org", "-p", "2222", "carol@login.example.org"]
+
+
+def test_a_port_that_is_none_is_a_sentence(in_place, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for module in (session, session_info):
+        action, variables = in_place(module, jupyter_login_port="twenty-two")
+        answer = action.run(task_vars=variables)
+        assert answer["failed"] and "jupyter_login_port is 'twenty-two'" in answer["msg"]
+
+
+def test_the_command_that_setup_shows_has_the_port_asked_for(in_place):
+    action, variables = in_place(batch, {"local_port": 9123}, jupyter_login_host="login.{{ centre }}", centre="example.org")
+    asked = {}
+    action.program = lambda verb, request, task_vars: asked.update(request) or {"changed": False, "warnings": []}
+    action.run(task_vars=variables)
+    assert "-L 127.0.0.1:9123:" in asked["connect_hint"] and "@login.example.org '~/.jupyter_connect'" in asked["connect_hint"]
+    assert "http://127.0.0.1:9123/" in asked["connect_hint"]
