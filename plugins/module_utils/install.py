@@ -15,10 +15,14 @@ import time
 from . import commands, diagnosis, files, job_script
 from .failure import Failure
 from .jupyter_requirements import OLDEST_PYTHON, REQUIREMENTS
-from .lock import process_started
+from .lock import FOREIGN_AGE, SessionLock, process_started
 from .places import Site, expand
 
+# Seconds; loading the site's modules takes its time.
+LONGEST_START = 240.0
 POLL = 0.2
+# Of another login node's files; its processes can't be seen from here.
+FOREIGN_POLL = 2.0
 
 _FIND = r"""
 for candidate in $HPC_JUPYTER_PYTHONS; do
@@ -30,11 +34,12 @@ done
 exit 5
 """
 
-# $1 directory, $2 python, $3 requirements, $4 status file. The status file is written last: while it is missing and
-# the process lives, it is at work.
+# $1 directory, $2 python, $3 requirements, $4 status file, $5 file touched every few seconds. The status file is written last:
+# while it is missing and the process lives, it is at work.
 _WORK = r"""
 umask 077
 rm -f "$4"
+while kill -0 $$ 2>/dev/null; do touch "$5"; sleep 5; done &
 { "$2" -m venv --clear "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --no-input -r "$3"; }
 echo "$?" > "$4.new" && mv "$4.new" "$4"
 """
@@ -58,20 +63,36 @@ def install(request):
     if request.get("check"):
         return {"changed": True, "state": "absent", "directory": directory}
     files.make_private_dir(site.path)
-    work = {name: os.path.join(site.path, "install." + name) for name in ("status", "log", "txt", "pid")}
-    if not _at_work(work["pid"]):
-        if request.get("started"):
-            return _finish(work, directory, stamp_path, stamp)
-        _refuse_foreign(directory, stamp_path)
-        _begin(request, work, directory, requirements)
+    work = {name: os.path.join(site.path, "install." + name) for name in ("status", "log", "txt", "pid", "beat")}
+    with SessionLock(os.path.join(site.path, "install.lock"), patience=LONGEST_START, what="setup"):
+        if _at_work(work):
+            _refuse_another(work, directory, stamp)
+        elif not request.get("started") and not _has_ended_well(work, directory, stamp):
+            _refuse_foreign(directory, stamp_path)
+            _begin(request, work, directory, requirements, stamp)
     deadline = time.time() + float(request.get("hold", 0))
     before = request.get("progress")
-    while _at_work(work["pid"]):
+    while _at_work(work):
         progress = (diagnosis.tail(work["log"], 1) or [""])[0]
         if progress != before and time.time() > deadline - float(request.get("hold", 0)) + 1 or time.time() > deadline:
             return {"changed": True, "state": "running", "progress": progress, "directory": directory}
-        time.sleep(POLL)
+        time.sleep(POLL if _is_here(work) else FOREIGN_POLL)
     return _finish(work, directory, stamp_path, stamp)
+
+
+def _refuse_another(work, directory, stamp):
+    """Never take the end of another installation for that of this one."""
+    at_work = files.read_json(work["pid"]) or {}
+    if (at_work.get("directory"), at_work.get("stamp")) != (directory, stamp):
+        raise Failure(
+            "Another setup is installing Jupyter into %s from %s, with other packages or into another directory. Nothing was changed. "
+            "Run setup again when that has ended." % (at_work.get("directory"), at_work.get("host")), "install-busy")
+
+
+def _has_ended_well(work, directory, stamp):
+    """Tell whether an installation of just this ended after whoever started it had gone."""
+    begun = files.read_json(work["pid"]) or {}
+    return (begun.get("directory"), begun.get("stamp")) == (directory, stamp) and (files.read_text(work["status"]) or "").strip() == "0"
 
 
 def _refuse_foreign(directory, stamp_path):
@@ -83,7 +104,7 @@ def _refuse_foreign(directory, stamp_path):
                       "that is empty or missing." % directory, "directory-in-use")
 
 
-def _begin(request, work, directory, requirements):
+def _begin(request, work, directory, requirements, stamp):
     environment = job_script.Environment(**dict(request.get("environment") or {}, venv=None))
     asked = request.get("python")
     pythons = [expand("jupyter_install_python", asked) if "/" in asked else asked] if asked else [
@@ -99,6 +120,7 @@ def _begin(request, work, directory, requirements):
             % (OLDEST_PYTHON + (", ".join(pythons),)), "no-python")
     files.write_atomically(work["txt"], requirements)
     files.remove(work["status"])
+    files.write_atomically(work["beat"], "")
     environ = dict(os.environ)
     if request.get("index_url"):
         # May hold a site's credentials, so no argument.
@@ -106,15 +128,24 @@ def _begin(request, work, directory, requirements):
     os.makedirs(os.path.dirname(directory), exist_ok=True)
     with open(work["log"], "wb") as log, open(os.devnull, "rb") as nothing:
         process = subprocess.Popen(
-            ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"]],
+            ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"], work["beat"]],
             stdin=nothing, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environ, close_fds=True)
-    files.write_json(work["pid"], {"pid": process.pid, "process": process_started(process.pid), "host": os.uname()[1]})
+    files.write_json(work["pid"], {
+        "pid": process.pid, "process": process_started(process.pid), "host": os.uname()[1], "directory": directory, "stamp": stamp})
 
 
-def _at_work(pid_path):
-    holder = files.read_json(pid_path)
-    if not holder or holder.get("host") != os.uname()[1]:
+def _is_here(work):
+    return (files.read_json(work["pid"]) or {}).get("host") == os.uname()[1]
+
+
+def _at_work(work):
+    holder = files.read_json(work["pid"])
+    if not holder:
         return False
+    if not _is_here(work):
+        # A site's name for its login nodes leads to any of them.
+        age = None if os.path.exists(work["status"]) or not os.path.exists(work["beat"]) else files.age(work["beat"])
+        return age is not None and age < FOREIGN_AGE
     try:
         # Our own child would stay a zombie, which still has its start time.
         os.waitpid(holder["pid"], os.WNOHANG)
@@ -125,6 +156,9 @@ def _at_work(pid_path):
 
 
 def _finish(work, directory, stamp_path, stamp):
+    if files.read_json(stamp_path) == stamp:
+        # Somebody else who waited for it was faster.
+        return {"changed": True, "state": "done", "directory": directory}
     status = (files.read_text(work["status"]) or "").strip()
     if status != "0":
         raise Failure(
@@ -132,6 +166,6 @@ def _finish(work, directory, stamp_path, stamp):
             "again, which starts over." % (directory, " / ".join(diagnosis.tail(work["log"], 5)) or "none", work["log"]),
             "install-failed")
     files.write_json(stamp_path, stamp)
-    for name in ("status", "txt", "pid"):
+    for name in ("status", "txt", "pid", "beat"):
         files.remove(work[name])
     return {"changed": True, "state": "done", "directory": directory}

@@ -47,12 +47,14 @@ class SessionLock(object):
 
     :param path: str.
     :param patience: float, seconds to wait for another holder.
+    :param what: str, what may hold it, for the message.
     :ivar taken_over: bool, whether its last holder left it behind.
     """
 
-    def __init__(self, path, patience=100.0):
+    def __init__(self, path, patience=100.0, what="launch or stop of this session"):
         self.path = path
         self.patience = patience
+        self.what = what
         self.taken_over = False
         self._text = None
         self._released = threading.Event()
@@ -76,9 +78,9 @@ class SessionLock(object):
                 continue
             if time.time() > deadline:
                 raise Failure(
-                    "Another launch or stop of this session has been at work for over %d seconds (%s). "
+                    "Another %s has been at work for over %d seconds (%s). "
                     "This one changed nothing. Look with 'ansible-playbook hpc.jupyter.status', then try again."
-                    % (self.patience, there or "it has just ended"),
+                    % (self.what, self.patience, there or "it has just ended"),
                     "locked",
                 )
             time.sleep(0.1)
