@@ -11,6 +11,7 @@ import time
 import webbrowser
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
@@ -113,27 +114,30 @@ class ActionModule(ProgramAction):
     def _renew_certificate(self, first: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> bool:
         """Put a new certificate in place of one that is over or nearly so; return whether that was done.
 
-        Only for its age: another laptop's authority is no reason here, or two laptops would replace each other's for ever.
+        What goes wrong in this is told, and is no reason for a launch to fail.
         """
         # Costs a tenth of a second, which a launch by way of a socket need not pay.
         from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 
         request = {"config_dir": first["config_dir"], "batch_dir": arguments["batch_dir"], "root_dir": None, "settings": {}}
-        found = self.program("server_inspect", request, task_vars)["certificate"]
         try:
+            found = self.program("server_inspect", request, task_vars)["certificate"]
             authority = certificate.Authority.open(arguments["ca_dir"], create=False)
-            reason = certificate.needs_renewal(found["pem"], authority, found["key"])
-        except certificate.CertificateError as error:
-            shown.say(f"the certificate was left as it is: {error}")
+            issued = authority and certificate.successor_of(found["pem"], authority, found["key"])
+            if not issued:
+                return False
+            pair = {
+                "certificate": issued.certificate, "key": issued.key,
+                "before": certificate.describe(found["pem"]), "after": certificate.describe(issued.certificate),
+            }
+            apply = dict(request, password_hash=None, forget_logins=False, certificate=pair)
+            changed = self.program("server_apply", apply, task_vars)["changed"]
+        except certificate.NoKey:
+            # As docs/certificates.md has it for a laptop whose browser is to trust the certificates of another computer.
             return False
-        if authority is None or reason not in ("expired", "expiring"):
+        except (certificate.CertificateError, ProgramFailed, AnsibleConnectionFailure) as error:
+            shown.say(f"the certificate was left as it is: {sentence(error)}")
             return False
-        issued = authority.issue()
-        pair = {
-            "certificate": issued.certificate, "key": issued.key,
-            "before": certificate.describe(found["pem"]), "after": certificate.describe(issued.certificate),
-        }
-        changed = self.program("server_apply", dict(request, password_hash=None, forget_logins=False, certificate=pair), task_vars)["changed"]
         shown.say(f"the certificate was renewed; it is valid until {issued.expires:%Y-%m-%d}")
         return changed
 

@@ -61,6 +61,10 @@ class CertificateError(Exception):
     """The authority can't be used; the message says what to do."""
 
 
+class NoKey(CertificateError):
+    """Only the authority's certificate is here; it was copied to be trusted, or its key is lost."""
+
+
 class Issued(typing.NamedTuple):
     """A new certificate: the chain and the key, both PEM, and its end (UTC)."""
 
@@ -128,7 +132,7 @@ class Authority:
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
             certificate = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
         except FileNotFoundError as error:
-            raise CertificateError(
+            raise NoKey(
                 f"{directory}/ca.crt is there without its key ca.key. Put the key back from a backup, or remove ca.crt: "
                 "setup then makes a new authority, which has to be trusted again."
             ) from error
@@ -320,6 +324,22 @@ def needs_renewal(
     if key_type and isinstance(leaf.public_key(), rsa.RSAPublicKey) != (key_type == "rsa"):
         return "key-type"
     return None
+
+
+def successor_of(pem: str | None, authority: Authority, key_state: str) -> Issued | None:
+    """Return a certificate to take the place of one that is old, of the same kind and for as long; None where it may stay.
+
+    Only its age counts here: another authority is no reason, or two laptops would replace each other's for ever.
+    """
+    chain = _chain(pem or "")
+    if not chain:
+        return None
+    leaf = chain[0]
+    days = max(1, (_not_after(leaf) - _not_before(leaf) - _BACKDATED).days)
+    # What setup was told to renew is not known here: later than that it is not for the usual numbers, and always in time.
+    if needs_renewal(pem, authority, key_state, min(RENEW_DAYS, days / 3)) not in ("expired", "expiring"):
+        return None
+    return authority.issue(days, "rsa" if isinstance(leaf.public_key(), rsa.RSAPublicKey) else "ec")
 
 
 def describe(pem: str | None) -> str:

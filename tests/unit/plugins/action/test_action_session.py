@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the module session does around the program's answers and the laptop's tunnel."""
 
+import datetime
 from unittest.mock import MagicMock
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.action import session
-from ansible_collections.hpc.jupyter.plugins.plugin_utils import reach
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate, reach
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramFailed
 
 TLS = {"kind": "tls", "address": "127.0.0.1", "port": 4000, "fingerprint": "f" * 64}
 READY = {
@@ -66,6 +69,7 @@ def run(laptop):
         action = session.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
         action.program = login
         action._display = MagicMock()
+        run.action = action
         return action.run(task_vars={"inventory_hostname": "login1"})
 
     return run
@@ -129,3 +133,44 @@ def test_a_stop_of_all_that_ends_none_does_not_say_that_none_was_running(run):
 def test_a_stop_that_ends_all_says_so(run, laptop):
     result = run(Login(stop={"changed": True, "sessions": [stopped("one")], "not_stopped": []}), state="stopped")
     assert not result.get("failed") and result["msg"] == "Ended: 'one' (job 7)." and laptop.closed == ["one"]
+
+
+@pytest.fixture
+def authority(tmp_path, monkeypatch):
+    """A certificate authority, and what server_inspect says of a certificate of its that is about to end."""
+    made = certificate.Authority.open(tmp_path / "ca")
+    now = certificate._now()
+    with monkeypatch.context() as context:
+        context.setattr(certificate, "_now", lambda: now - datetime.timedelta(days=80))
+        old = made.issue(90, "rsa")
+    made.found = {"certificate": {"pem": old.certificate, "key": "good"}}
+    return made
+
+
+def said(action):
+    return " ".join(call.args[0] for call in action._display.display.call_args_list)
+
+
+def test_a_launch_renews_a_certificate_by_one_of_its_kind(run, authority):
+    login = Login(launch=READY, server_inspect=authority.found, server_apply={"changed": True})
+    result = run(login, ca_dir=str(authority.directory))
+    pair = login.calls[-1][1]["certificate"]
+    assert result["changed"] and login.calls[-1][0] == "server_apply"
+    assert certificate.needs_renewal(pair["certificate"], authority, "good", 80, "rsa") is None
+
+
+@pytest.mark.parametrize("error", [
+    ProgramFailed({"failed": True, "msg": "Your quota is used up."}), AnsibleConnectionFailure("Connection reset")], ids=["refused", "cut off"])
+@pytest.mark.parametrize("verb", ["server_inspect", "server_apply"])
+def test_a_session_that_is_ready_does_not_fail_for_its_next_certificate(run, authority, verb, error):
+    login = Login(**dict({"launch": READY, "server_inspect": authority.found, "server_apply": {"changed": True}}, **{verb: error}))
+    result = run(login, ca_dir=str(authority.directory))
+    assert not result.get("failed") and result["state"] == "ready" and result["tunnel"]["open"]
+    assert f"the certificate was left as it is: {error}" in said(run.action)
+
+
+def test_a_laptop_with_only_the_certificate_of_the_authority_is_told_nothing(run, authority):
+    (authority.directory / "ca.key").unlink()
+    login = Login(launch=READY, server_inspect=authority.found)
+    assert run(login, ca_dir=str(authority.directory))["state"] == "ready"
+    assert "ca.crt" not in said(run.action)

@@ -315,3 +315,24 @@ def test_reasons_have_words_and_the_description_has_no_key(authority, issued):
     assert "localhost, 127.0.0.1, ::1" in text and certificate.fingerprint(issued.certificate) in text
     assert certificate.describe(None) == "" and certificate.describe("x") == "damaged\n"
     assert issued.certificate.count("BEGIN CERTIFICATE") == 2 and "PRIVATE" not in issued.certificate
+
+
+@pytest.mark.parametrize("key_type", ["ec", "rsa"])
+@pytest.mark.parametrize(("days", "age", "renewed"), [
+    (90, 0, False), (90, 59, False), (90, 61, True), (90, 95, True), (6, 0, False), (6, 3, False), (6, 5, True), (360, 320, False), (360, 335, True)])
+def test_an_old_certificate_is_followed_by_one_of_its_kind(authority, monkeypatch, key_type, days, age, renewed):
+    now = certificate._now()
+    with monkeypatch.context() as context:
+        context.setattr(certificate, "_now", lambda: now - datetime.timedelta(days=age))
+        old = authority.issue(days, key_type)
+    new = certificate.successor_of(old.certificate, authority, "good")
+    assert (new is not None) == renewed
+    if new:
+        assert round((new.expires - now).total_seconds() / 86400) == days
+        assert certificate.needs_renewal(new.certificate, authority, "good", 1, key_type) is None
+
+
+def test_a_certificate_of_another_authority_has_no_successor_of_ours(authority, tmp_path):
+    old = forge(authority, [x509.DNSName("localhost")], days=(-90, -1))
+    assert certificate.successor_of(old.certificate, certificate.Authority.open(tmp_path), "good") is None
+    assert certificate.successor_of(None, authority, "missing") is None
