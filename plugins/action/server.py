@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 import time
 
@@ -194,7 +193,7 @@ class ActionModule(ProgramAction):
     def _certificate(self, arguments: dict, found: dict) -> dict:
         """Decide about the certificate: ``state``, ``pair`` to put there or None, and what to tell."""
         check = self._task.check_mode
-        directory = os.path.expanduser(arguments["ca_dir"]) if arguments["ca_dir"] else None
+        directory = arguments["ca_dir"]
         authority = certificates.Authority.open(directory, create=not check)
         pem = found["certificate"]["pem"]
         reason = certificates.needs_renewal(

@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
     def _trust(self, arguments: dict) -> dict:
         check = self._task.check_mode
         wanted = arguments["state"] == "present"
-        directory = pathlib.Path(arguments["ca_dir"]).expanduser() if arguments["ca_dir"] else certificates.default_directory()
+        directory = pathlib.Path(arguments["ca_dir"]) if arguments["ca_dir"] else certificates.default_directory()
         result = {"changed": False, "stores": [], "actions": [], "warnings": [], "ca_certificate": str(directory / "ca.crt")}
         pem = certificates.authority_to_trust(directory)
         if pem is None:
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             result["actions"].append(f"Made your own certificate authority in {directory}.")
             if not check:
                 pem = certificates.Authority.open(directory).pem
-        kinds = _OF_THE_USER if arguments["stores"] == ["auto"] else arguments["stores"]
+        kinds = tuple(dict.fromkeys(kind for store in arguments["stores"] for kind in (_OF_THE_USER if store == "auto" else (store,))))
         stores = trust.find(kinds, self._command, pathlib.Path.home())
         if not stores:
             return dict(result, **_failed(

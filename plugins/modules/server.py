@@ -74,7 +74,7 @@ options:
     description:
       - Directory of the certificate authority on the controller, made when it is missing.
       - The default is C(hpc.jupyter) in E(XDG_DATA_HOME) or C(~/.local/share).
-    type: str
+    type: path
 notes:
   - One task and at most two calls of the login node; the second one only when something has to change.
 extends_documentation_fragment: [hpc.jupyter.attributes]

@@ -32,7 +32,7 @@ options:
     description:
       - Directory of the certificate authority.
       - The default is C(hpc.jupyter) in E(XDG_DATA_HOME) or C(~/.local/share).
-    type: str
+    type: path
 notes:
   - Only for C(connection=local).
   - macOS and Windows ask for a confirmation in a window of their own.

@@ -359,3 +359,8 @@ def test_the_terminal_is_asked_twice_and_shows_nothing(play):
     assert b"horse" not in seen
     hashed = json.loads((home / ".jupyter" / "jupyter_server_config.json").read_text())["ServerApp"]["password"]
     assert password.verify("correct horse", hashed)
+
+
+def test_the_directory_of_the_authority_may_be_named_with_a_tilde_and_variables(setup, tmp_path, monkeypatch):
+    monkeypatch.setenv("SITE", "example.org")
+    assert setup(password=SECRET, ca_dir="~/ca-$SITE")["ca_certificate"] == str(tmp_path / "home" / "ca-example.org" / "ca.crt")

@@ -94,3 +94,16 @@ def test_without_an_authority_there_is_nothing_to_take_away(run, profile):
 
 def test_only_on_this_computer(run):
     assert run(transport="ssh")["cause"] == "not-local"
+
+
+def test_auto_is_not_lost_beside_another_store(run, profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("CA", str(tmp_path / "authority"))
+    chromium = tmp_path / ".pki" / "nssdb"
+    chromium.mkdir(parents=True)
+    subprocess.run(["certutil", "-N", "-d", f"sql:{chromium}", "--empty-password"], check=True)
+    assert {one["kind"] for one in run(check=True, stores=["auto", "firefox"], ca_dir="$CA")["stores"]} == {"chromium", "firefox"}
+
+
+def test_the_directory_of_the_authority_may_be_named_with_a_tilde_and_variables(run, profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("SITE", "example.org")
+    assert run(stores=["firefox"], ca_dir="~/ca-$SITE")["ca_certificate"] == str(tmp_path / "ca-example.org" / "ca.crt")
