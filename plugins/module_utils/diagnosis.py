@@ -9,6 +9,8 @@ import re
 from .files import printable
 
 LOG_LINES = 15
+# Of the scheduler's words, below those of a server: that it ended the job, and why.
+_OUTPUT_LINES = 5
 _TAIL_BYTES = 16384
 
 # What the job's log says before the keeper came to be, newest wording of each tool first.
@@ -22,7 +24,7 @@ _CAUSES = (
      "disk-full", "The disk or your quota is full. Free some space and launch again."),
     (re.compile(r"command not found|No such file or directory", re.I),
      "command-missing", "A command of the job script does not exist on the node. Look at the log, and at jupyter_modules and jupyter_environment."),
-    (re.compile(r"oom|out of memory", re.I),
+    (re.compile(r"\boom[-_ ]?kill|\bout of memory\b|\boom\b", re.I),
      "memory", "The job ran out of memory. Ask for more with jupyter_memory."),
 )
 
@@ -48,15 +50,25 @@ def tail(path, count=LOG_LINES):
     return [printable(line, 400) for line in data.decode("utf-8", "backslashreplace").splitlines()[-count:]]
 
 
+def _last_lines(server, places):
+    """Return (path, lines) of the log that tells how a job ended."""
+    if server.get("log_tail"):
+        return places.log, [printable(line, 400) for line in server["log_tail"]]
+    output = tail(places.output)
+    if server:
+        return places.log, (tail(places.log) + output[-_OUTPUT_LINES:])[-LOG_LINES:]
+    # It never came as far as a server; what there is in the server's log is of a job before this one.
+    return (places.output, output) if output else (places.log, tail(places.log))
+
+
 def explain(record, job, server, places):
-    """Return ``cause``, ``reason``, ``exit`` and ``log_tail`` of a session that is over.
+    """Return ``cause``, ``reason``, ``exit``, ``log`` and ``log_tail`` of a session that is over.
 
     :param job: schedulers.base.Job or None.
     :param server: dict, server.json of that job or ``{}``.
     """
-    lines = server.get("log_tail") or tail(places.log)
-    lines = [printable(line, 400) for line in lines]
-    answer = {"log_tail": lines, "cause": server.get("cause"), "exit": server.get("exit")}
+    log, lines = _last_lines(server, places)
+    answer = {"log": log, "log_tail": lines, "cause": server.get("cause"), "exit": server.get("exit")}
     if server.get("phase") == "failed":
         answer["reason"] = printable(server.get("reason") or "The server failed.")
         return answer

@@ -157,7 +157,7 @@ def _submit(session, request, resources):
     try:
         files.write_json(session.places.record, dict(record, submitting=True))
         files.write_json(session.places.job, job)
-        for stale in (session.places.server, session.places.control, session.places.log):
+        for stale in (session.places.server, session.places.control, session.places.log, session.places.output):
             files.remove(stale)
         files.write_atomically(session.places.script, _session_script(script, session.name, record["id"]), mode=0o700)
     except OSError:
@@ -180,7 +180,7 @@ def _submit(session, request, resources):
 
 def _hand_in(session, record, resources, before):
     submission = base.Submission(
-        name=session.job_name, script=session.places.script, output=session.places.log,
+        name=session.job_name, script=session.places.script, output=session.places.output,
         resources=resources, mail=record["mail"],
     )
     try:

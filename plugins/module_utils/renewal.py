@@ -40,7 +40,7 @@ def add_successor(session, record):
     record = dict(record, renewing=True)
     files.write_json(session.places.record, record)
     submission = base.Submission(
-        name=session.job_name, script=session.places.script, output=session.places.log,
+        name=session.job_name, script=session.places.script, output=session.places.output,
         resources=base.Resources(**record["resources"]), mail=record.get("mail"), after_failure_of=record["job"],
     )
     try:

@@ -30,7 +30,7 @@ def for_news(session, seen, hold, cached=None):
     job = cached
     next_ask = 0 if job is None else time.time() + interval
     server_stamp = object()
-    log_stamp = files.stamp(session.places.log)
+    log_stamp = _log_stamp(session)
     while True:
         if time.time() >= next_ask:
             job, record = session.ask(record)
@@ -46,14 +46,18 @@ def for_news(session, seen, hold, cached=None):
                 view = session.view(record, job, asked=False)
         if view is not None and (fingerprint(view) != seen or not waits(view)):
             return _with_log(session, view, record, job)
-        if server_stamp is None and files.stamp(session.places.log) != log_stamp:
+        if server_stamp is None and _log_stamp(session) != log_stamp:
             # The job has begun, or its script failed before there was a keeper to say so.
-            log_stamp = files.stamp(session.places.log)
+            log_stamp = _log_stamp(session)
             interval = shortest
             next_ask = min(next_ask, time.time() + shortest)
         if time.time() >= deadline:
             return view or session.view(record, job, asked=False)
         time.sleep(FILE_INTERVAL)
+
+
+def _log_stamp(session):
+    return files.stamp(session.places.log), files.stamp(session.places.output)
 
 
 def _with_log(session, view, record, job):

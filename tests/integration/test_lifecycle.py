@@ -200,7 +200,7 @@ def test_stop_leaves_no_successor(person, cluster):
     launch(person, jupyter_renewals=1)
     person.run("stop").succeeded()
     assert not cluster.jobs()
-    assert cluster.shell(f"ls -A {SESSIONS}/default").split() == ["cookie_secret", "cookie_stamp", "record.json", "server.log"]
+    assert cluster.shell(f"ls -A {SESSIONS}/default").split() == ["cookie_secret", "cookie_stamp", "job.out", "record.json", "server.log"]
 
 
 def test_a_stop_in_the_middle_of_a_renewal_ends_the_successor_too(person, cluster):

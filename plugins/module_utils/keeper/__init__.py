@@ -14,6 +14,7 @@ DIR/sessions/NAME only:
     control.json   read while running: {"stop": true} and the like
     server.json    written: phase, endpoint, cause of a failure; always a whole file, never half of one
     server.log     appended: what Jupyter and the keeper print
+    job.out        the scheduler's, with what the job script prints; the keeper's words go there while server.log is not open
     config/        written, removed at the end: the settings of this one server, with its token
 
 Exit status: 0 after an end that somebody wanted (stop, idle, Shut Down in the browser), 143 when the scheduler sent SIGTERM, 1 when the

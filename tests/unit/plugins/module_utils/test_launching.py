@@ -61,6 +61,11 @@ def test_what_a_launch_does_not_say_is_as_setup_was_told(launch):
     assert [one.mail for one in scheduler.submitted] == ["carol@example.org"] * 2
 
 
+def test_the_scheduler_writes_to_a_file_of_its_own(launch):
+    outputs = set(submission.output for submission in launch()[0].submitted)
+    assert len(outputs) == 1 and not outputs.pop().endswith("server.log"), "PBS puts its file in place at the job's end, over what is there"
+
+
 def test_a_launch_may_ask_for_no_renewals_and_no_mail(launch):
     scheduler, record, job = launch(renewals=0, mail="", job={"idle_timeout": 0})
     assert record["renewals"] == record["renewals_left"] == job["renewals"] == job["idle_timeout"] == 0
