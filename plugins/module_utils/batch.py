@@ -55,6 +55,8 @@ def apply(request):
         "mail": request.get("mail"),
         "poll_interval": request.get("poll_interval"),
         "jupyter": jupyter,
+        # For what is set up later on the same terms: engines.
+        "environment": request.get("environment") or {},
         "connect": connect_path,
         "relay_dir": relay_dir,
         "node_host_keys": request.get("node_host_keys") or "strict",
@@ -163,9 +165,6 @@ def _preflight(request, site, environment, warnings):
     found = preflight.jupyter(environment)
     if found["found"]:
         return dict((key, value) for key, value in found.items() if key != "found")
-    if request.get("jupyter_on_nodes_only"):
-        warnings.append(found["message"])
-        return None
     raise Failure(
         "%s Nothing was changed. (Where only the compute nodes have it, set jupyter_preflight: false.)" % found["message"],
         found["cause"])

@@ -65,7 +65,8 @@ def apply(request):
     """Verb: write what differs.
 
     :param request: dict:
-        ``batch_dir``, ``ipython_dir``, ``profile`` (str), ``environment`` (dict, see job_script.Environment),
+        ``batch_dir``, ``ipython_dir``, ``profile`` (str), ``environment`` (dict, see job_script.Environment; that of sessions when
+        empty),
         ``mpi`` (auto, required, none), ``starter`` (auto, srun, mpiexec), ``starter_options`` (list of str),
         ``resources`` (dict; what is not given is as for sessions), ``engines`` (str, source of the launchers),
         ``notebook`` (str, source of the example, or None), ``notebook_path`` (str), ``check`` (bool).
@@ -81,7 +82,7 @@ def apply(request):
     ipython = expand("jupyter_parallel_ipython_dir", request.get("ipython_dir") or "~/.ipython")
     warnings = _lacking(facts, request.get("mpi") or "auto")
     resources = _resources(facts, request.get("resources") or {})
-    environment = Environment(**(request.get("environment") or {}))
+    environment = Environment(**(request.get("environment") or facts.get("environment") or {}))
     program = os.path.join(site.path, "parallel")
     settings = {
         "version": 1,

@@ -28,7 +28,9 @@ options:
     type: str
     default: jupyter
   environment:
-    description: What makes Jupyter available on a node, as for M(hpc.jupyter.batch); engines in a job of their own need it.
+    description:
+      - What makes Jupyter available on a node, as for M(hpc.jupyter.batch); engines in a job of their own need it.
+      - What that module was told when not given.
     type: dict
     default: {}
   mpi:
@@ -70,8 +72,6 @@ author: hpc.jupyter contributors (!UNKNOWN)
 EXAMPLES = r"""
 - name: Let notebooks compute on all nodes
   hpc.jupyter.parallel:
-    environment:
-      modules: [jupyterlab, openmpi]
     resources:
       queue: large
       nodes: 8

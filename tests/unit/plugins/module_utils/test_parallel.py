@@ -146,3 +146,10 @@ def test_paths_of_a_container_are_those_of_the_home(home):
     # It becomes an argument list, which no shell reads.
     parallel.apply(request(environment={"container": "apptainer exec -B $HOME/data ~/jupyter.sif"}))
     assert settings(home)["container"] == ["apptainer", "exec", "-B", "%s/data" % home, "%s/jupyter.sif" % home]
+
+
+def test_without_an_environment_of_their_own_engines_get_that_of_sessions(home):
+    known = dict(FACTS, environment={"modules": ["jupyterlab", "openmpi"]})
+    (home / ".jupyter/batch/site.json").write_text(json.dumps(known))
+    parallel.apply(request(environment={}))
+    assert "module load openmpi" in (home / ".jupyter/batch/parallel/environment.sh").read_text()
