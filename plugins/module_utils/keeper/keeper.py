@@ -145,10 +145,15 @@ class Keeper(object):
 
     def look_at_record(self):
         """End when the session has a later job: the scheduler had lost sight of this node, and does not always clear up once it is back."""
-        if claim.superseded(self.directory, self.job["id"], self.status["job"]):
-            # server.json and the settings are those of the other job by now.
-            self.status.withdrawn = True
+        if self.is_superseded():
             raise Ended("superseded", "The session goes on in another job; this one, of which the scheduler had lost sight, ends.", 1)
+        self.status.insist()
+
+    def is_superseded(self):
+        """Whether the session has gone on without us; then server.json, the settings and the successor are the other job's, and left alone."""
+        if self.status["id"] and claim.superseded(self.directory, self.status["id"], self.status["job"]):
+            self.status.withdrawn = True
+        return self.status.withdrawn
 
     def judge_end(self):
         """The server is gone and we did not ask: by whose will?"""
@@ -277,8 +282,9 @@ class Keeper(object):
     def end(self, ended):
         """The end that somebody wanted: server, successor, and what others read of it."""
         self.log.say(ended.reason)
+        superseded = self.is_superseded()
         self.status.publish(phase="stopping", reason=ended.reason, cause=ended.cause)
-        if ended.status == 0:
+        if ended.status == 0 and not superseded:
             self.renewals.drop()
         # After the scheduler's SIGTERM a SIGKILL follows, at some sites 5 seconds later: then server.json must be done.
         grace = float(self.job["stop_grace"])
@@ -291,7 +297,7 @@ class Keeper(object):
         """Tell the failure, with the end of the log, and end what is left of the server."""
         self.log.say("%s: %s" % (failure.cause, failure.reason))
         tail = self.log.tail()
-        if self.status["phase"] != "ready":
+        if not self.is_superseded() and self.status["phase"] != "ready":
             self.renewals.drop()  # it would fail in the same way
         if self.server:
             self.server.end(0)

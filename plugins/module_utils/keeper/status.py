@@ -10,7 +10,7 @@ import os
 import socket
 import time
 
-from .private_files import write_json
+from .private_files import read_json, write_json
 
 
 class Status(object):
@@ -53,6 +53,17 @@ class Status(object):
                 except OSError:
                     pass
             self.unwritten = True
+
+    def insist(self):
+        """Publish again over what another job left: one that was cut off, or is of an older version, may say its last words late."""
+        try:
+            found = read_json(self.path) or {}
+        except ValueError:
+            found = {}
+        except (IOError, OSError):
+            return
+        if (found.get("id"), found.get("job")) != (self.state["id"], self.state["job"]):
+            self.publish()
 
     def publish_again(self):
         """Publish what an earlier time could not be written."""

@@ -203,6 +203,36 @@ def test_renewals_are_seen_to(job, python):
     assert not calls.exists(), "a process below this job would end with it"
 
 
+@pytest.mark.parametrize("behaviour", ["good", "die 1 on the way"])
+def test_the_last_words_of_a_lost_job_are_not_said_over_its_successor(job, behaviour):
+    """A node that was cut off is back: the scheduler ends its job, and the session runs in another by now."""
+    calls = job.batch / "calls"
+    (job.batch / "program.pyz").write_text("import sys\nopen(%r, 'a').write(sys.argv[1] + '\\n')\n" % str(calls))
+    job.write("record.json", {"id": "f" * 32, "job": "43", "jobs": ["42"], "renewals": 2, "successor": "44"})
+    main = job.site / "jupyter_server" / "__main__.py"
+    proceed = job.home / "proceed"
+    main.write_text("import os, time\nwhile not os.path.exists(%r): time.sleep(0.01)\n" % str(proceed) + main.read_text())
+    job.start(behaviour=behaviour, SLURM_JOB_ID="42")
+    wait_for(lambda: job.state().get("pid"), "the server's process")
+    other = job.write("server.json", {"id": "f" * 32, "job": "43", "phase": "ready"})
+    proceed.touch()
+    if behaviour == "good":
+        # Before its next look at the record, which comes every 15 seconds.
+        job.process.terminate()
+    assert job.process.wait(30) != 0
+    assert json.loads(other.read_text())["job"] == "43" and job.state()["phase"] == "ready"
+    assert (job.directory / "config").exists(), "they are the other server's"
+    assert "drop-successor" not in (calls.read_text() if calls.exists() else "")
+
+
+def test_a_job_says_again_what_another_wrote_over(job):
+    job.write("record.json", {"id": "f" * 32, "job": "43", "jobs": ["42"]})
+    job.start(SLURM_JOB_ID="43").await_phase("ready")
+    job.write("server.json", {"id": "f" * 32, "job": "42", "phase": "ended"})
+    wait_for(lambda: job.state()["job"] == "43", "its own words", 20)
+    assert job.state()["phase"] == "ready"
+
+
 def test_orphans_of_the_server_end_with_the_job(job, python):
     main = job.site / "jupyter_server" / "__main__.py"
     main.write_text("import subprocess\nsubprocess.Popen('setsid sleep 4242 & echo', shell=True)\n" + main.read_text())
