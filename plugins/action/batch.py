@@ -5,15 +5,10 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
-    ProgramAction,
-    ProgramFailed,
-    reach_failure,
-)
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     BadConnection,
     Connection,
@@ -30,22 +25,15 @@ class ActionModule(ProgramAction):
         """Run the task; its result is described in the module's RETURN."""
         super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(argument_spec=specification("batch"))
+        return self.answered(lambda: self._deploy(arguments, task_vars), task_vars)
+
+    def _deploy(self, arguments: dict, task_vars: dict) -> dict:
         request = dict(arguments, check=self._task.check_mode)
-        try:
-            if arguments["install"]["enabled"]:
-                self._install(request, task_vars)
-            request["connect_hint"] = arguments["connect_hint"] or self._hint(arguments, task_vars)
-            answer = self.program("batch", request, task_vars)
-        except ProgramFailed as error:
-            return error.answer
-        except AnsibleConnectionFailure as error:
-            return reach_failure(error, task_vars["inventory_hostname"])
-        for warning in answer["warnings"]:
-            self._display.warning(warning)
-        answer["changed"] = answer["changed"] or self._installed
-        if not self._task.diff:
-            answer.pop("diff", None)
-        return answer
+        if arguments["install"]["enabled"]:
+            self._install(request, task_vars)
+        request["connect_hint"] = arguments["connect_hint"] or self._hint(arguments, task_vars)
+        answer = self.program("batch", request, task_vars)
+        return dict(answer, changed=answer["changed"] or self._installed)
 
     def _hint(self, arguments: dict, task_vars: dict) -> str:
         """Return what a person types on the laptop where there is no Ansible: it starts the session if need be."""

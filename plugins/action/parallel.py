@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import pathlib
 
-from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
-    ProgramAction,
-    ProgramFailed,
-    reach_failure,
-)
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 
 _FILES = pathlib.Path(__file__).resolve().parents[2] / "roles" / "parallel" / "files"
 
@@ -32,14 +27,4 @@ class ActionModule(ProgramAction):
             engines=(_FILES / "hpc_jupyter_engines.py").read_text(encoding="utf-8"),
             notebook=(_FILES / "parallel.ipynb").read_text(encoding="utf-8") if example else None,
         )
-        try:
-            answer = self.program("parallel", request, task_vars)
-        except ProgramFailed as error:
-            return error.answer
-        except AnsibleConnectionFailure as error:
-            return reach_failure(error, task_vars["inventory_hostname"])
-        for warning in answer["warnings"]:
-            self._display.warning(warning)
-        if not self._task.diff:
-            answer.pop("diff", None)
-        return answer
+        return self.answered(lambda: self.program("parallel", request, task_vars), task_vars)

@@ -9,20 +9,12 @@ import base64
 import secrets
 import time
 
-from ansible.errors import (
-    AnsibleConnectionFailure,
-    AnsiblePromptInterrupt,
-    AnsiblePromptNoninteractive,
-)
+from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate as certificates
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import password as passwords
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
-    ProgramAction,
-    ProgramFailed,
-    reach_failure,
-)
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 
 # What a session decides for itself, or what has an option of its own.
 _NOT_FOR_SETTINGS = {
@@ -65,13 +57,9 @@ class ActionModule(ProgramAction):
             argument_spec=specification("server", secret=("password", "password_hash")),
             mutually_exclusive=[("password", "password_hash")],
         )
-        host = task_vars.get("inventory_hostname", "the login node")
+        host = task_vars["inventory_hostname"]
         try:
-            return self._set_up(arguments, host, task_vars)
-        except ProgramFailed as error:
-            return error.answer
-        except AnsibleConnectionFailure as error:
-            return reach_failure(error, host)
+            return self.answered(lambda: self._set_up(arguments, host, task_vars), task_vars)
         except _Refused as error:
             return {"failed": True, "cause": error.cause, "msg": f"{error} Nothing was changed on {host}."}
         except passwords.PasswordError as error:
@@ -121,11 +109,10 @@ class ActionModule(ProgramAction):
             certificate_reason=certificate["reason"],
             certificate_expires=certificate["expires"],
             ca_certificate=certificate["authority"],
+            diff=answer["diff"],
         )
         # Ansible shows these by itself.
         result["warnings"] = result["warnings"] + [one for one in warnings if one]
-        if self._task.diff:
-            result["diff"] = answer["diff"]
         return result
 
     def _password(self, arguments: dict, found: dict, pad: bytes, host: str) -> dict:

@@ -19,7 +19,6 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
     ProgramFailed,
     program_sources,
-    reach_failure,
 )
 
 _RESOURCES = ("nodes", "cores", "memory", "gpus", "walltime", "queue", "account", "options")
@@ -34,17 +33,11 @@ class ActionModule(ProgramAction):
         """Run the task; its result is described in the module's RETURN."""
         super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(argument_spec=specification("session"))
-        host = task_vars["inventory_hostname"]
+        work = self._stop if arguments["state"] == "stopped" else self._launch
         try:
-            if arguments["state"] == "stopped":
-                return self._stop(arguments, task_vars)
-            return self._launch(arguments, task_vars)
-        except ProgramFailed as error:
-            return error.answer
+            return self.answered(lambda: work(arguments, task_vars), task_vars)
         except reach.ReachFailed as error:
             return dict(error.answer, failed=True, cause=error.cause, msg=str(error))
-        except AnsibleConnectionFailure as error:
-            return reach_failure(error, host)
 
     # -- launch and connect ----------------------------------------------------------------
 

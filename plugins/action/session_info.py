@@ -5,14 +5,9 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
-    ProgramAction,
-    ProgramFailed,
-    reach_failure,
-)
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 
 
 class ActionModule(ProgramAction):
@@ -23,16 +18,13 @@ class ActionModule(ProgramAction):
         super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(argument_spec=specification("session_info"))
         try:
-            tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
-            answer = self.program(
-                "info", {"batch_dir": arguments["batch_dir"], "sessions": arguments["names"]}, task_vars
-            )
-        except ProgramFailed as error:
-            return error.answer
+            return self.answered(lambda: self._list(arguments, task_vars), task_vars)
         except reach.ReachFailed as error:
             return {"failed": True, "cause": error.cause, "msg": str(error)}
-        except AnsibleConnectionFailure as error:
-            return reach_failure(error, task_vars["inventory_hostname"])
+
+    def _list(self, arguments: dict, task_vars: dict) -> dict:
+        tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
+        answer = self.program("info", {"batch_dir": arguments["batch_dir"], "sessions": arguments["names"]}, task_vars)
         sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
         table = progress.table(sessions)
         if arguments["table"]:

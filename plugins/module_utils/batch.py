@@ -30,17 +30,16 @@ def apply(request):
         ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop, with /RELAY_DIR for
         the relay directory), ``relay_dir`` (str, where that is made), ``node_host_keys``, ``second_hop``, ``node_names``,
         ``preflight`` (bool), ``check`` (bool).
-    :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``paths``, ``warnings``, ``actions``.
+    :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``script``, ``batch_dir``, ``connect``.
     :raises Failure: with nothing changed, when a session could not work.
     """
     site = Site(request.get("batch_dir"))
-    warnings = []
     relay_dir = _relay_dir(request, site)
     resources = _resources(request.get("resources"))
     name, found, evidence = _scheduler(request, site)
     scheduler = schedulers.get(name, commands.run, commands=found)
     environment = Environment(**(request.get("environment") or {}))
-    jupyter = _preflight(request, site, environment, warnings)
+    jupyter = _preflight(request, site, environment)
     script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
     connect_path = expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
     facts = {
@@ -90,7 +89,6 @@ def apply(request):
         "script": script_path,
         "batch_dir": site.path,
         "connect": connect_path,
-        "warnings": [files.printable(warning) for warning in warnings],
     }
 
 
@@ -151,7 +149,7 @@ def _scheduler(request, site):
             "%s Nothing was changed." % sentence(error), "no-scheduler")
 
 
-def _preflight(request, site, environment, warnings):
+def _preflight(request, site, environment):
     parent = site.path
     while not os.path.isdir(parent):
         parent = os.path.dirname(parent)

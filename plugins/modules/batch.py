@@ -202,12 +202,6 @@ connect:
   returned: success
   type: str
   sample: /home/carol/.jupyter_connect
-warnings:
-  description: What may go wrong later.
-  returned: success
-  type: list
-  elements: str
-  sample: []
 cause:
   description: One word for programs, on failure.
   returned: failure

@@ -18,6 +18,7 @@ import re
 import secrets
 import shlex
 import zlib
+from collections.abc import Callable
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -172,6 +173,18 @@ class ProgramAction(ActionBase):
         if answer.get("failed"):
             raise ProgramFailed(answer)
         return answer
+
+    def answered(self, work: Callable[[], dict], task_vars: dict) -> dict:
+        """Return the result of an action's work; where the login node failed or could not be reached, that in words."""
+        try:
+            result = work()
+        except ProgramFailed as error:
+            return error.answer
+        except AnsibleConnectionFailure as error:
+            return reach_failure(error, task_vars["inventory_hostname"])
+        if not self._task.diff:
+            result.pop("diff", None)
+        return result
 
     def login_variables(self, task_vars: dict) -> dict:
         """Return the variables that ``Connection.from_task`` reads, templated: from the inventory they come as they are written there."""

@@ -11,6 +11,7 @@ import subprocess
 from unittest.mock import MagicMock
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.hpc.jupyter.plugins.action import batch, doctor, parallel, server, session, session_info
@@ -130,7 +131,26 @@ def test_a_port_that_is_none_is_a_sentence(in_place, monkeypatch, tmp_path):
 def test_the_command_that_setup_shows_has_the_port_asked_for(in_place):
     action, variables = in_place(batch, {"local_port": 9123}, jupyter_login_host="login.{{ centre }}", centre="example.org")
     asked = {}
-    action.program = lambda verb, request, task_vars: asked.update(request) or {"changed": False, "warnings": []}
+    action.program = lambda verb, request, task_vars: asked.update(request) or {"changed": False}
     action.run(task_vars=variables)
     assert "-L 127.0.0.1:9123:" in asked["connect_hint"] and "@login.example.org '~/.jupyter_connect'" in asked["connect_hint"]
     assert "http://127.0.0.1:9123/" in asked["connect_hint"]
+
+
+@pytest.mark.parametrize("diff", [True, False])
+def test_differences_are_shown_to_who_asks_for_them(in_place, diff):
+    action, variables = in_place(parallel)
+    action._task.diff = diff
+    action.program = lambda *_: {"changed": True, "diff": [{"before": "", "after": "x"}]}
+    assert ("diff" in action.run(task_vars=variables)) == diff
+
+
+@pytest.mark.parametrize("module", [batch, parallel, session, session_info])
+def test_each_action_says_in_words_why_the_login_node_did_not_do_it(in_place, module, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for error, cause in ((remote.ProgramFailed({"failed": True, "cause": "disk-full", "msg": "Full."}), "disk-full"),
+                         (AnsibleConnectionFailure("Connection refused"), "unreachable")):
+        action, variables = in_place(module)
+        action.program = MagicMock(side_effect=error)
+        answer = action.run(task_vars=variables)
+        assert answer["failed"] and answer["cause"] == cause and answer["msg"]
