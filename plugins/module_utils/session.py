@@ -107,7 +107,10 @@ class Session(object):
         job = jobs[record["job"]]
         successor = jobs.get(record.get("successor"))
         if job.state == "finished" and successor is not None and successor.state != "finished":
-            if job.exit_kind == "failed" and not os.path.exists(self.places.server):
+            if job.exit_kind == "cancelled" and job.started is None:
+                # Somebody took it out of the queue, and wants no other: not every scheduler sees that by itself.
+                record = self._drop_successor(successor)
+            elif job.exit_kind == "failed" and not os.path.exists(self.places.server):
                 # Its script never came as far as a server, and that of the next one would not either.
                 record = self._drop_successor(successor)
             elif job.exit_kind != "clean" and not record.get("stopped"):

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, hpc.jupyter contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a session, put together from its record, the scheduler and its job."""
+
+import json
+
+import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
+from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
+
+FACTS = {"version": 1, "scheduler": "slurm", "commands": {}, "resources": {}, "job": {}}
+
+
+class Scheduler(object):
+    """A scheduler with these jobs; it notes what it is asked."""
+
+    script_suffix = "slurm"
+
+    def __init__(self, *jobs):
+        self.jobs = dict((job.id, job) for job in jobs)
+        self.asked = []
+
+    def look(self, ids):
+        self.asked.append(("look", list(ids)))
+        return dict((one, self.jobs[one]) for one in ids)
+
+    def cancel(self, job_id, seen=None):
+        self.asked.append(("cancel", job_id))
+        return "cancelled"
+
+    def submit(self, submission):
+        self.asked.append(("submit", submission.after_failure_of))
+        return "99"
+
+    def mine(self):
+        self.asked.append(("mine",))
+        return list(self.jobs.values())
+
+    @property
+    def cancelled(self):
+        return [one[1] for one in self.asked if one[0] == "cancel"]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes a session from its record and its jobs."""
+    def make(record, *jobs, **facts):
+        places = Site(str(tmp_path)).session("default")
+        (tmp_path / "sessions/default").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site.json").write_text(json.dumps(dict(FACTS, **facts)))
+        session = sessions.Session(Site(str(tmp_path)), "default")
+        session._scheduler = Scheduler(*jobs)
+        with open(places.record, "w") as stream:
+            json.dump(dict({"version": 1, "session": "default", "id": "a" * 32, "scheduler": "slurm", "jobs": [],
+                            "resources": base.Resources().as_dict()}, **record), stream)
+        return session
+
+    return make
+
+
+def ended(job_id, kind, **more):
+    return base.Job(job_id, name="jupyter-default", state=base.FINISHED, exit_kind=kind, **more)
+
+
+def held(job_id):
+    return base.Job(job_id, name="jupyter-default", state=base.HELD)
+
+
+def test_a_job_that_reached_its_walltime_is_followed_by_its_successor(make):
+    session = make({"job": "1", "successor": "2", "renewals_left": 1}, ended("1", base.TIME_LIMIT, started=5, ends=9), held("2"))
+    job, record = session.ask(session.record())
+    assert (job.id, record["job"], record["jobs"]) == ("2", "2", ["1"]) and not session.scheduler.cancelled
+
+
+def test_a_job_that_was_deleted_in_the_queue_is_followed_by_none(make):
+    # OpenPBS leaves the successor of such a job as it is.
+    recorded = replay.load("openpbs-23.06.06")
+    jobs = [openpbs.parse(recorded["depend-afternotok-qdelqueued-" + name]["stdout"]) for name in ("first", "then")]
+    first, then = (job for found in jobs for job in found.values())
+    session = make({"job": first.id, "successor": then.id, "renewals_left": 1}, first, then)
+    job, record = session.ask(session.record())
+    assert (job.id, record["job"], record["successor"]) == (first.id, first.id, None)
+    assert session.scheduler.cancelled == [then.id] and record["renewals_left"] == 0
