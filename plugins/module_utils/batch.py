@@ -15,10 +15,8 @@ from .connect_launcher import render as render_launcher
 from .failure import Failure, sentence
 from .job_script import Environment, render
 from .launching import new_relay_dir
-from .places import Site, expand
+from .places import LONGEST_SOCKET, Site, expand
 from .schedulers import base
-
-LONGEST_SOCKET = 107
 
 
 def apply(request):
@@ -40,6 +38,8 @@ def apply(request):
     scheduler = schedulers.get(name, commands.run, commands=found)
     environment = Environment(**(request.get("environment") or {}))
     jupyter = _preflight(request, site, environment)
+    magic = (jupyter or {}).pop("magic", "")
+    sources = program.sources()
     script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
     connect_path = expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
     facts = {
@@ -61,14 +61,15 @@ def apply(request):
         "node_host_keys": request.get("node_host_keys") or "strict",
         "second_hop": request.get("second_hop") or "auto",
         "node_names": request.get("node_names") or "short",
-        "program": program.digest(program.SOURCES),
+        "program": program.digest(sources),
     }
     script = render(
         scheduler.directives(resources, "jupyter-default"), environment, site.path,
         "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path))
     wanted = [
-        (site.program, zip_application.program(program.SOURCES), 0o600),
-        (site.keeper, zip_application.keeper(program.SOURCES), 0o600),
+        (site.program, zip_application.program(sources), 0o600),
+        (site.keeper, zip_application.keeper(
+            sources, magic, lambda code, text: preflight.job_python(environment, code, text)), 0o600),
         (script_path, script.encode("utf-8"), 0o700),
         (connect_path, render_launcher(
             python=sys.executable, program=site.program, batch_dir=site.path,
@@ -150,11 +151,8 @@ def _scheduler(request, site):
 
 
 def _preflight(request, site, environment):
-    parent = site.path
-    while not os.path.isdir(parent):
-        parent = os.path.dirname(parent)
     if not request.get("check"):
-        wrong = preflight.home(parent)
+        wrong = preflight.home(files.existing_parent(site.path))
         if wrong:
             raise Failure("%s. Nothing was changed. Free some space (for example 'du -xsh ~/* ~/.cache' shows where it went) "
                           "and run setup again, or set jupyter_batch_dir to a directory that has room." % wrong, "disk-full")
@@ -180,14 +178,17 @@ def _write(site, wanted, check):
     """Write the files that differ; return whether any did, and what a person should see of it."""
     different = []
     for path, data, mode in wanted:
+        archive = data if isinstance(data, zip_application.Archive) else None
         try:
             with open(path, "rb") as stream:
                 before = stream.read()
-            same = before == data and stat.S_IMODE(os.stat(path).st_mode) == mode
+            same = archive.is_intact(before) if archive else before == data
+            same = same and stat.S_IMODE(os.stat(path).st_mode) == mode
         except OSError:
             before, same = None, False
         if not same:
-            different.append((path, before, data, mode))
+            # To compile takes a moment, which a look need not.
+            different.append((path, before, data if not archive else b"" if check else archive.pack(), mode))
     if different and not check:
         files.make_private_dir(site.path)
         files.make_private_dir(site.sessions)

@@ -33,6 +33,10 @@ for name in names:
         found[name] = str(version(name))
     except Exception:
         found[name] = None
+found["magic"] = ""
+if sys.version_info >= (3, 7):
+    import binascii, importlib.util
+    found["magic"] = binascii.hexlify(importlib.util.MAGIC_NUMBER).decode("ascii")
 '''
 
 
@@ -41,17 +45,12 @@ def jupyter(environment):
 
     :param environment: job_script.Environment.
     :returns: dict: ``found`` (bool), ``cause`` and ``message`` when not, else ``python``, ``python_version`` and
-        the versions of jupyter_server, notebook, jupyterlab, ipyparallel, argon2-cffi, mpi4py (None: not installed).
+        the versions of jupyter_server, notebook, jupyterlab, ipyparallel, argon2-cffi, mpi4py (None: not installed);
+        ``magic``: that of its bytecode in hexadecimal, "" where zip_application.py can't use it.
     """
-    marker = "hpc.jupyter:%s:" % binascii.hexlify(os.urandom(8)).decode("ascii")
-    container = environment.container + " " if environment.container else ""
-    script = "%s\n%s\"$JUPYTER_PYTHON\" -c \"$HPC_JUPYTER_VERSIONS\"\n" % (environment.lines(), container)
-    done = commands.run(
-        ["bash", "-c", script], timeout=TIMEOUT,
-        env={"HPC_JUPYTER_VERSIONS": _VERSIONS + "print(%r + json.dumps(found))\n" % str("\n" + marker)})
-    for line in done.out.splitlines():
-        if line.startswith(marker):
-            return dict(json.loads(line[len(marker):]), found=True)
+    answer, done = _ask(environment, _VERSIONS + "sys.stdout.write(json.dumps(found))\n", "")
+    if answer:
+        return dict(json.loads(answer), found=True)
     said = files.printable("\n".join((done.out + "\n" + done.err).strip().splitlines()[-6:]))
     if done.rc == MODULE_FAILED:
         return {"found": False, "cause": "module-missing", "message": (
@@ -63,6 +62,29 @@ def jupyter(environment):
             % (", ".join(environment.modules) or "no modules"))}
     return {"found": False, "cause": "environment", "message": (
         "The environment that the job needs can't be set up on the login node (exit status %d): %s" % (done.rc, said or "no message"))}
+
+
+def job_python(environment, code, text):
+    """Run code under the Python that the job will have, as far as this host can tell.
+
+    :param environment: job_script.Environment.
+    :param code: str, that prints one line.
+    :param text: str, its standard input.
+    :returns: str, what it printed; "" when it could not be run.
+    """
+    return _ask(environment, code, text)[0]
+
+
+def _ask(environment, code, text):
+    """Return (what code printed under the job's Python, schedulers.base.Completed): modules and start-up files print, too."""
+    marker = "hpc.jupyter:%s:" % binascii.hexlify(os.urandom(8)).decode("ascii")
+    container = environment.container + " " if environment.container else ""
+    # Nothing of the environment's own lines may read what is meant for Python.
+    script = "exec 3<&0 </dev/null\n%s\n%s\"$JUPYTER_PYTHON\" -c \"$HPC_JUPYTER_CODE\" <&3\n" % (environment.lines(), container)
+    code = "import sys\nsys.stdout.write(%r)\n%s\nsys.stdout.write('\\n')\n" % (str("\n" + marker), code)
+    done = commands.run(["bash", "-c", script], stdin=text, timeout=TIMEOUT, env={"HPC_JUPYTER_CODE": code})
+    answers = [line[len(marker):] for line in done.out.splitlines() if line.startswith(marker)]
+    return (answers[0] if answers and done.rc == 0 else ""), done
 
 
 def sockets(path):

@@ -41,8 +41,22 @@ COMMANDS = {
 }
 
 
-# The sources of this program by relative path, set by the controller's payload: setup installs them.
+# The sources of this program by relative path, set by the controller's payload, or the archive that it was loaded from.
 SOURCES = {}
+ARCHIVE = None
+
+
+def sources():
+    """Return the sources of this program, relative path -> text: setup installs them."""
+    if SOURCES or ARCHIVE is None:
+        return SOURCES
+    # Setup alone pays for it.
+    import zipfile
+
+    package = __name__.rpartition(".")[0] + "/"
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        return dict((name[len(package):], archive.read(name).decode("utf-8"))
+                    for name in archive.namelist() if name.startswith(package) and name.endswith(".py"))
 
 
 def digest(sources):

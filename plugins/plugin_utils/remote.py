@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sends the login-node program over Ansible's own connection and reads its answer.
 
-The program goes over stdin: nothing of it shows in a process list, no file is left behind, and it
-runs on login nodes whose Python is too old for Ansible's module wrapper.
+A request goes over stdin: nothing of it shows in a process list, no file is left behind, and it runs on login nodes whose
+Python is too old for Ansible's module wrapper. The program goes with it where setup has not left this very version there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
-from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import DEFAULT_BATCH_DIR
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS, digest
+from ansible_collections.hpc.jupyter.plugins.module_utils.zip_application import HEAD
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     LOGIN_VARIABLES,
     BadConnection,
@@ -36,13 +38,34 @@ PACKAGE = "hpc_jupyter"
 SOURCES = pathlib.Path(__file__).resolve().parent.parent / "module_utils"
 OLDEST_PYTHON = (3, 6)
 
-# Runs on any Python 3: refuses an old one in words, else makes the sources importable from memory.
-_BOOTSTRAP = """\
+# Run on any Python 3, and refuse an old one in words.
+_REFUSAL = """\
 import sys
 MARKER = {marker!r}
 if sys.version_info < {oldest!r}:
     sys.stdout.write("\\n" + MARKER + '{{"old_python": "%d.%d"}}\\n' % sys.version_info[:2])
     sys.exit(0)
+"""
+# The program that setup left there, where that is this very version: compiled already, and nothing to be sent.
+_INSTALLED = _REFUSAL + """\
+import os
+path = os.path.join(os.path.expanduser("~"), os.path.expandvars(os.path.expanduser({batch_dir!r})), "program.pyz")
+program = None
+try:
+    with open(path, "rb") as stream:
+        if {digest!r} in stream.read({head}):
+            sys.path.insert(0, path)
+            from {package} import program
+except Exception:
+    pass
+if program is None:
+    sys.stdout.write("\\n" + MARKER + '{{"not_installed": true}}\\n')
+    sys.exit(0)
+program.ARCHIVE = path
+program.main({request!r}, MARKER)
+"""
+# The program sent along: its sources become importable from memory.
+_SENT = _REFUSAL + """\
 import base64, json, zlib
 import importlib.abc, importlib.util
 class Memory(importlib.abc.Loader, importlib.abc.MetaPathFinder):
@@ -119,12 +142,25 @@ def _imports(path: str, every: dict[str, str]) -> list[str]:
 def payload(request: dict, marker: str) -> bytes:
     """Return the Python source that carries the program and one request."""
     data = json.dumps({"sources": sources_for(request["verb"]), "request": json.dumps(request)})
-    return _BOOTSTRAP.format(
+    return _SENT.format(
         marker=marker,
         oldest=OLDEST_PYTHON,
         package=PACKAGE,
         data=base64.b64encode(zlib.compress(data.encode("utf-8"), 6)),
     ).encode("ascii")
+
+
+def call_of_the_installed(request: dict, marker: str) -> bytes:
+    """Return the Python source that hands one request to the program in the batch directory, or answers that it is missing."""
+    return _INSTALLED.format(
+        marker=marker,
+        oldest=OLDEST_PYTHON,
+        package=PACKAGE,
+        batch_dir=request.get("batch_dir") or DEFAULT_BATCH_DIR,
+        digest=digest(program_sources()).encode("ascii"),
+        head=HEAD,
+        request=json.dumps(request),
+    ).encode("ascii", "backslashreplace")
 
 
 # The quick way asks nothing: one exec. Only when that fails are the other places looked at.
@@ -152,6 +188,7 @@ class ProgramAction(ActionBase):
     _supports_diff = True
 
     _python: str | None = None
+    _send_program = False
     #: Whether it concerns tunnels, which log in without any become: then that would mix two accounts up.
     _for_who_logs_in = False
 
@@ -209,19 +246,25 @@ class ProgramAction(ActionBase):
         })
 
     def _call(self, request: dict, task_vars: dict) -> dict:
-        for attempt in range(3):
+        asked_again = False
+        while True:
             marker = f"hpc.jupyter:{secrets.token_hex(8)}:"
             command = _QUICK.format(
                 candidates=" ".join(self._candidates(task_vars)), marker=marker
             )
-            result = self._quietly(command, payload(request, marker))
+            result = self._quietly(command, (payload if self._send_program else call_of_the_installed)(request, marker))
             answer = _after_marker(result["stdout"], marker)
             if answer and answer.startswith("{"):
                 answer = json.loads(answer)
+                if "not_installed" in answer:
+                    # Not set up yet, or by another version of this collection.
+                    self._send_program = True
+                    continue
                 if "old_python" not in answer:
                     return answer
-            elif answer is None and attempt == 0 and result["rc"] in (0, 255):
+            elif answer is None and not asked_again and result["rc"] in (0, 255):
                 # A connection that broke in the middle: the program is idempotent, so ask again.
+                asked_again = True
                 continue
             if self._python:
                 break

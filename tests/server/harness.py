@@ -6,7 +6,6 @@
 import contextlib
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import pathlib
@@ -15,6 +14,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 import urllib.parse
 import uuid
@@ -22,6 +22,10 @@ import uuid
 import websocket
 
 MODULES = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+sys.path.insert(0, str(MODULES.parent))
+
+from module_utils import zip_application  # noqa: E402
+
 PASSWORD = "correct horse battery"
 
 
@@ -38,10 +42,8 @@ def wait_for(look, what, patience=60.0):
 
 def keeper_application():
     """keeper.pyz, as setup makes it."""
-    spec = importlib.util.spec_from_file_location("zip_application", MODULES / "zip_application.py")
-    packer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(packer)
-    return packer.keeper({path.relative_to(MODULES).as_posix(): path.read_text(encoding="utf-8") for path in MODULES.glob("keeper/*.py")})
+    return zip_application.keeper({
+        path.relative_to(MODULES).as_posix(): path.read_text(encoding="utf-8") for path in MODULES.glob("keeper/*.py")}).pack()
 
 
 def sha1_hash(password):

@@ -68,7 +68,7 @@ def engines(tmp_path_factory):
     sources = {"__init__.py": ""}
     for path in (ROOT / "plugins/module_utils").rglob("*.py"):
         sources[path.relative_to(ROOT / "plugins/module_utils").as_posix()] = path.read_text(encoding="utf-8")
-    (home.parent / "program.pyz").write_bytes(zip_application.program(sources))
+    (home.parent / "program.pyz").write_bytes(zip_application.program(sources).pack())
     (home / "environment.sh").write_text(Environment(modules=["jupyterlab"], variables={"A": "b c"}).setup_lines())
     spec = importlib.util.spec_from_file_location("hpc_jupyter_engines", home / "hpc_jupyter_engines.py")
     module = importlib.util.module_from_spec(spec)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+import sys
 from unittest.mock import MagicMock
 
 import pytest
@@ -15,7 +16,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.hpc.jupyter.plugins.action import batch, doctor, parallel, server, session, session_info
-from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS
+from ansible_collections.hpc.jupyter.plugins.module_utils import zip_application
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS, digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import remote
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
 
@@ -70,6 +72,50 @@ def test_an_answer_comes_back_from_a_real_python():
 def test_an_old_python_says_so_instead_of_breaking(monkeypatch):
     monkeypatch.setattr(remote, "OLDEST_PYTHON", (4, 0))
     assert "old_python" in run("look")
+
+
+def test_what_setup_left_there_is_called_and_nothing_sent(tmp_path):
+    archive = zip_application.program(remote.program_sources()).pack()
+    (tmp_path / "program.pyz").write_bytes(archive)
+    request = {"verb": "look", "batch_dir": str(tmp_path), "session": "x/../y", "odd": "\u00e4 '\" \\ {}"}
+    script = remote.call_of_the_installed(request, MARKER)
+    assert len(script) < 2000
+
+    def answer():
+        done = subprocess.run([sys.executable, "-I", "-"], input=script, capture_output=True, check=True)
+        return json.loads(done.stdout.decode().strip()[len(MARKER):])
+
+    assert answer()["cause"] == "bad-name"
+    sources = remote.program_sources()
+    for other in (zip_application.program({**sources, "text.py": "# of another version\n"}).pack(), archive[:200], b""):
+        (tmp_path / "program.pyz").write_bytes(other)
+        assert answer() == {"not_installed": True}
+    (tmp_path / "program.pyz").unlink()
+    assert answer() == {"not_installed": True}
+
+
+def test_the_program_is_sent_where_it_is_not_installed(in_place, tmp_path):
+    action, variables = in_place(session)
+    sent = []
+
+    def run(_command, data):
+        sent.append(len(data))
+        done = subprocess.run([sys.executable, "-I", "-"], input=data, capture_output=True, check=False)
+        return {"stdout": done.stdout.decode(), "stderr": done.stderr.decode(), "rc": done.returncode}
+
+    action._quietly = run
+    for _time in range(2):
+        with pytest.raises(remote.ProgramFailed, match="no name for a session"):
+            action.program("look", {"batch_dir": str(tmp_path), "session": "../y"}, variables)
+    assert sent[0] < 2000 < 20000 < sent[1] == sent[2], "asked for once, and then sent each time"
+
+
+def test_setup_finds_the_sources_in_the_archive_that_it_was_called_from(tmp_path):
+    (tmp_path / "program.pyz").write_bytes(zip_application.program(remote.program_sources()).pack())
+    script = f"import sys; sys.path.insert(0, {str(tmp_path / 'program.pyz')!r})\n" \
+        f"from hpc_jupyter import program; program.ARCHIVE = sys.path[0]; print(program.digest(program.sources()))"
+    found = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == digest(remote.program_sources())
 
 
 @pytest.fixture

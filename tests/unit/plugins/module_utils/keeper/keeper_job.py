@@ -65,7 +65,7 @@ class Job:
         self.batch = self.home / ".jupyter" / "batch"
         self.directory = self.batch / "sessions" / "s"
         self.directory.mkdir(parents=True)
-        (self.batch / "keeper.pyz").write_bytes(zip_application.keeper(sources()))
+        (self.batch / "keeper.pyz").write_bytes(zip_application.keeper(sources()).pack())
         self.site = directory / "site"
         (self.site / "jupyter_server").mkdir(parents=True)
         (self.site / "jupyter_server" / "__init__.py").touch()

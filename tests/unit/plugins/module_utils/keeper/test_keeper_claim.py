@@ -32,7 +32,7 @@ def other_process():
 @pytest.fixture
 def site(job):
     """The job's batch directory as setup leaves it on a host without batch system."""
-    (job.batch / "program.pyz").write_bytes(zip_application.program(sources()))
+    (job.batch / "program.pyz").write_bytes(zip_application.program(sources()).pack())
     (job.batch / "site.json").write_text(json.dumps({
         "version": 1, "scheduler": "local", "commands": {}, "python": sys.executable, "resources": {}, "job": {"config_dir": str(job.home)}}))
     environment = job_script.Environment(python=sys.executable, variables={"PYTHONPATH": str(job.site), "FAKE": "good"})
