@@ -29,7 +29,7 @@ import time
 
 from . import files, http_probe, launching, second_hop, session as sessions, ssh_errors
 from .failure import Failure
-from .places import Site
+from .places import LONGEST_SOCKET, Site
 
 LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
 
@@ -47,7 +47,6 @@ HOP_PATIENCE = 25.0
 RETRY_LONGEST = 30.0
 # A laptop that vanished (asleep, another network) is noticed when what we write is not acknowledged.
 BEAT = 60.0
-LONGEST_SOCKET = 107
 PROBE_PATIENCE = 10.0
 PROBE_GREETING = b"hpc.jupyter\n"
 

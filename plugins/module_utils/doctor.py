@@ -85,9 +85,7 @@ def _jupyter(request):
 
 
 def _home(site):
-    parent = site.path
-    while not os.path.isdir(parent):
-        parent = os.path.dirname(parent)
+    parent = files.existing_parent(site.path)
     wrong = preflight.home(parent)
     if wrong:
         return _finding("room", False, wrong + ". Free some, or set jupyter_batch_dir to a directory shared with the nodes that has room.")

@@ -50,6 +50,13 @@ def expand(path, home=None):
     return os.path.normpath(os.path.join(home, path))
 
 
+def existing_parent(path):
+    """Return the path itself or the first of its parents that is a directory (str)."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def make_private_dir(path):
     """Create a directory 0700 (parents too) and make sure that it is the user's own.
 

@@ -10,6 +10,9 @@ from . import files
 from .failure import Failure
 
 DEFAULT_BATCH_DIR = "~/.jupyter/batch"
+# No option for ssh, and nothing that a shell could misread: a name or an address.
+HOST_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
+LONGEST_SOCKET = 107  # bytes of a path, on Linux
 SESSION_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 
 

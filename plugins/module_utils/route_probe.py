@@ -8,19 +8,17 @@ Interface: ``probe(request) -> {"changed": False, "node": ..., "routes": {relay|
 """
 
 import errno
-import re
 import socket
 import threading
 
 from . import commands, connect, files, ssh_errors
 from .failure import Failure
-from .places import Site
+from .places import HOST_NAME, Site
 from .session import LOOPBACK, Session
 
 # Seconds: ssh's own limit for a connection, and what its start and login may take on top.
 CONNECT = 5
 PATIENCE = 7
-_SAFE_HOST = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 
 
 def _finding(works, how=None, cause=None, said=""):
@@ -100,7 +98,7 @@ def probe(request):
     """
     session = Session(Site(request.get("batch_dir")), request["session"])
     view = session.view(asked=False)
-    if view["state"] != "ready" or not _SAFE_HOST.match(view["node"] or ""):
+    if view["state"] != "ready" or not HOST_NAME.match(view["node"] or ""):
         raise Failure("Session '%s' is not ready, so no way to it can be tried. Launch it first." % session.name, "not-running")
     findings = {}
 

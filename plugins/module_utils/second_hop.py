@@ -18,9 +18,8 @@ import sys
 import tempfile
 import threading
 
-from . import files
+from . import files, places
 
-_SAFE_HOST = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
 _PR_SET_PDEATHSIG = 1
 # Time for an ssh to end after SIGTERM, in seconds.
 _GRACE = 3.0
@@ -52,7 +51,7 @@ def far_end(endpoint, node):
         return path
     address = str(endpoint.get("address") or "127.0.0.1")
     port = int(endpoint.get("port") or 0)
-    if not _SAFE_HOST.match(address.strip("[]")) and address != "::1" or not 0 < port < 65536:
+    if not places.HOST_NAME.match(address.strip("[]")) and address != "::1" or not 0 < port < 65536:
         raise HopError("the server's address %s port %d can't be used" % (files.printable(address), port))
     return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
 
@@ -122,7 +121,7 @@ class SshHop(_ChildHop):
 
     def __init__(self, node, endpoint, path, host_keys="strict", command="ssh"):
         super(SshHop, self).__init__(path)
-        if not _SAFE_HOST.match(node):
+        if not places.HOST_NAME.match(node):
             raise HopError("%s is no host name" % files.printable(node))
         self.argv = [command, "-a", "-x", "-T"]
         options = [
@@ -461,7 +460,7 @@ class StepHop(_ChildHop):
 
     def __init__(self, job, node, endpoint, path, facts, program):
         super(StepHop, self).__init__(path)
-        if not re.match(r"\A[0-9]+\Z", job) or not _SAFE_HOST.match(node):
+        if not re.match(r"\A[0-9]+\Z", job) or not places.HOST_NAME.match(node):
             raise HopError("job %s on %s can't have a step" % (files.printable(job), files.printable(node)))
         far_end(endpoint, node)
         self.listener = None

@@ -36,7 +36,6 @@ except ImportError as error:
 
 DNS_NAME = "localhost"
 ADDRESSES = ("127.0.0.1", "::1")
-KEY_TYPES = ("ec", "rsa")
 CA_DAYS = 3650
 DAYS = 90
 RENEW_DAYS = 30

@@ -20,6 +20,11 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import (
+    HOST_NAME,
+    LONGEST_SOCKET,
+    SESSION_NAME,
+)
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
 
 # In order of preference: a relay's URL survives a renewal; a jump needs nothing but ssh; the rest need a site's leave.
@@ -33,10 +38,6 @@ _QUIET = ("-a", "-x", "-T")
 _SAFE_PATH = re.compile(r"\A/[A-Za-z0-9/._+@,=-]+\Z")
 # What no shell reads as anything but itself; homes have names such as /home/carol@ad.example.edu.
 SAFE_COMMAND = re.compile(r"\A~?/[A-Za-z0-9/._+@,=:%-]+\Z")
-_SAFE_HOST = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
-_SAFE_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
-# 107 bytes on Linux, for the sockets at both ends.
-LONGEST_SOCKET = 107
 CONNECT_COMMAND = "~/.jupyter_connect"
 
 
@@ -99,12 +100,12 @@ class Target:
         wrong = [
             name
             for name, value, pattern in (
-                ("session", made.session, _SAFE_NAME),
+                ("session", made.session, SESSION_NAME),
                 ("id", made.id, re.compile(r"\A[0-9a-f]{32}\Z")),
-                ("node", made.node, _SAFE_HOST),
+                ("node", made.node, HOST_NAME),
                 ("kind", made.kind, re.compile(r"\A(?:socket|tls)\Z")),
                 ("path", made.path or "/x", _SAFE_PATH),
-                ("address", made.address or "x", _SAFE_HOST),
+                ("address", made.address or "x", HOST_NAME),
                 ("base_url", made.base_url, re.compile(r"\A/(?:[A-Za-z0-9._~/%-]*/)?\Z")),
                 ("relay_dir", made.relay_dir or "/x", _SAFE_PATH),
                 ("reverse_socket", made.reverse_socket or "/x", _SAFE_PATH),
@@ -212,7 +213,7 @@ def plan_start(
     :raises RouteError: when the socket's path would be too long or hold what a shell could misread.
     """
     path = _socket(f"{relay_dir}/{session}-{laptop}.sock")
-    if not _SAFE_NAME.match(session) or not _SAFE_PATH.match(path):
+    if not SESSION_NAME.match(session) or not _SAFE_PATH.match(path):
         raise RouteError(f"{path!r} is no path for a relay's socket.")
     argv = connection.arguments(*_QUIET, *_ALIVE, "-L", f"127.0.0.1:{local_port}:{path}")
     return [*argv, connect, session, "--start", "--socket", path]

@@ -21,6 +21,8 @@ import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import HOST_NAME
+
 # ssh's options that take a value (ssh.c, getopt string of OpenSSH 9).
 _WITH_VALUE = set("BbcDEeFIiJLlmOopQRSWw")
 # Ansible's own multiplexing is Ansible's: its path means nothing in a person's shell, and a tunnel that shared its master
@@ -254,7 +256,7 @@ class Connection:
 
         :raises BadConnection: for a node name that could be read as an option.
         """
-        if not re.match(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z", node):
+        if not HOST_NAME.match(node):
             raise BadConnection(f"{node!r} is no host name")
         target = f"{self.user}@{node}" if self.user else node
         config = [(letter, value) for letter, value in self.options if letter == "F"]

@@ -104,7 +104,7 @@ def curl(url, ca, *more):
     return subprocess.run(["curl", "-sS", "--noproxy", "*", "--max-time", "10", "--cacert", str(ca), *more, url], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("key_type", certificate.KEY_TYPES)
+@pytest.mark.parametrize("key_type", ["ec", "rsa"])
 def test_openssl_accepts_the_chain(authority, tmp_path, key_type):
     pair = authority.issue(key_type=key_type)
     (tmp_path / "chain").write_text(pair.certificate)
