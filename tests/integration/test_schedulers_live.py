@@ -73,13 +73,13 @@ class Batch:
         self.scheduler = schedulers.get(dialect, login.run, user="carol")
         self.ids = []
 
-    def submit(self, body, name=None, after=None, held=False, **resources):
+    def submit(self, body, name=None, after=None, **resources):
         name = name or "jupyter-" + secrets.token_hex(4)
         script = self.login.script("%s job.sh" % name, body)
         resources.setdefault("walltime", 300)
         resources.setdefault("memory", 100 << 20)
         job_id = self.scheduler.submit(base.Submission(
-            name, script, "%s/%s 100%%.out" % (self.login.place, name), base.Resources(**resources), after_failure_of=after, held=held))
+            name, script, "%s/%s 100%%.out" % (self.login.place, name), base.Resources(**resources), after_failure_of=after))
         self.ids.append(job_id)
         return job_id
 
@@ -147,7 +147,7 @@ def test_the_successor_of_a_cancelled_job_starts_and_of_a_good_one_does_not(batc
 
 
 def test_held_and_many_at_once(batch):
-    held, running = batch.submit("exit 0", held=True), batch.submit("sleep 60")
+    held, running = batch.submit("exit 0", options=["-H" if batch.dialect == "slurm" else "-h"]), batch.submit("sleep 60")
     batch.wait(running, base.RUNNING)
     jobs = batch.scheduler.look([held, running, "999999"])
     assert jobs[held].state == (base.HELD if batch.dialect == "slurm" else base.QUEUED)

@@ -70,9 +70,9 @@ class Recorder:
             self.scene = None
 
 
-def submission(name, script, after=None, held=False, mail=None, **resources):
+def submission(name, script, after=None, mail=None, **resources):
     return base.Submission("jupyter-" + name, script, "/home/carol/rec/%s.out" % name, base.Resources(**resources),
-                           mail=mail, after_failure_of=after, held=held)
+                           mail=mail, after_failure_of=after)
 
 
 def until(scheduler, job_id, states, seconds=200):
@@ -97,7 +97,7 @@ def record(scheduler, recorder):
     running = submit("full", SLEEP, nodes=2, cores=1, memory=100 << 20, walltime=600, queue="batch", mail="carol@cluster.test")
     failing = submit("failing", FAIL)
     successor = submit("successor", GOOD, after=running)
-    held = submit("held", GOOD, held=True)
+    held = submit("held", GOOD, options=[{"slurm": "-H"}.get(scheduler.name, "-h")])
     until(scheduler, running, (base.RUNNING,))
     until(scheduler, failing, (base.FINISHED,))
     good = submit("good", GOOD)

@@ -41,11 +41,12 @@ class Dialect(base.Scheduler):
 
     script_suffix = "pbs"
     commands_needed = ("qsub", "qstat", "qdel", "qselect")
-    job_environment = {"job": "PBS_JOBID", "tmpdir": "TMPDIR", "nodefile": "PBS_NODEFILE"}
     #: What ``qstat --version`` says of itself, as a regex.
     signature = None
     #: [(regex of what qsub says, advice)]
     advice = ()
+    #: What qdel says of a job that has ended, as a regex.
+    over = r"invalid for state of job"
     #: What a command says that could not ask its server, as a regex.
     unreachable = re.compile(
         r"cannot connect to server|couldn't connect to cluster|unable to communicate with|could not connect to trqauthd"
@@ -82,8 +83,6 @@ class Dialect(base.Scheduler):
         argv += ["-m", "abe", "-M", self.quote(submission.mail)] if submission.mail else ["-m", "n"]
         if submission.after_failure_of:
             argv += ["-W", "depend=afternotok:" + submission.after_failure_of]
-        if submission.held:
-            argv.append("-h")
         done = self.run(argv + resources.arguments() + [self.quote(submission.script)],
                         timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
         job_id = (done.out.split() or [""])[-1]
@@ -112,22 +111,47 @@ class Dialect(base.Scheduler):
     def refusal(self, done):
         said = base.complaint(done)
         if done.rc in (124, 126, 127) or self.unreachable.search(said):
-            return base.Unreachable("qsub: " + said)
+            return base.Unreachable("qsub: " + said, done.rc)
         # A wrong option is answered with the usage, which says nothing of what was wrong.
         said = re.split(r"\s*\[?\busage:", said, flags=re.IGNORECASE)[0] or said
         if done.rc == 0:
             return base.Refused("qsub gave no job id: " + said, rc=done.rc)
         return base.Refused(said, base.advise(said, self.advice), done.rc)
 
+    def cancel(self, job_id, seen=None):
+        if not JOB_ID.match(job_id):
+            return "unknown"
+        done = self.query("qdel", job_id)
+        if re.search(r"could not connect to mom", base.complaint(done), re.IGNORECASE):
+            done = self.give_up(job_id, done)
+        said = base.complaint(done)
+        if done.rc == 0:
+            return "cancelled"
+        if said_unknown(said, job_id):
+            return "unknown"
+        if re.search(self.over, said, re.IGNORECASE):
+            return "over"
+        if re.search(r"unauthorized request", said, re.IGNORECASE):
+            raise base.Refused(said, rc=done.rc)
+        raise base.Unreachable("qdel: " + said)
+
+    def give_up(self, job_id, done):
+        """Cancel a job whose node does not answer.
+
+        :param done: Completed, what qdel said.
+        :returns: Completed of what came of it.
+        :raises base.Unreachable: it can't be done by its user.
+        """
+        raise NotImplementedError
+
     def query(self, name, *arguments):
         return self.run(self.command(name, *arguments), timeout=base.QUERY_TIMEOUT)
 
     def split_ids(self, ids):
-        """([ids that can be ids here], {the others: unknown})."""
+        """([ids that can be ids here], {the others: over})."""
         ids = list(ids)
         asked = [job_id for job_id in ids if JOB_ID.match(job_id)]
-        others = dict((job_id, base.unknown(job_id, "'%s' is no PBS job id" % job_id)) for job_id in ids if job_id not in asked)
-        return asked, others
+        return asked, dict((job_id, base.foreign(job_id, "PBS")) for job_id in ids if job_id not in asked)
 
     def selected(self):
         """Ids of the user's jobs, arrays and their parts left out."""

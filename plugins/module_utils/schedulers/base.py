@@ -76,12 +76,19 @@ _NEVER_CONNECTED = re.compile(r"connect failure|connection refused|(cannot|could
 
 
 class Unreachable(SchedulerError):
-    """The scheduler did not answer, so nothing is known."""
+    """The scheduler did not answer, so nothing is known.
+
+    :param rc: int, exit status of the command.
+    """
+
+    def __init__(self, message, rc=None):
+        super(Unreachable, self).__init__(message)
+        self.rc = rc
 
     @property
     def untouched(self):
-        """Whether the request certainly never got there."""
-        return _NEVER_CONNECTED.search(str(self)) is not None
+        """Whether the request certainly never got there: its command could not be run, or found nobody to talk to."""
+        return self.rc in (126, 127) or _NEVER_CONNECTED.search(str(self)) is not None
 
 
 class NotFound(SchedulerError):
@@ -223,19 +230,17 @@ class Submission:
         resources: a Resources.
         mail: an address, or None.
         after_failure_of: id of the job whose bad end starts this one, or None.
-        held: wait until released by hand.
     """
 
-    __slots__ = ("name", "script", "output", "resources", "mail", "after_failure_of", "held")
+    __slots__ = ("name", "script", "output", "resources", "mail", "after_failure_of")
 
-    def __init__(self, name, script, output, resources, mail=None, after_failure_of=None, held=False):
+    def __init__(self, name, script, output, resources, mail=None, after_failure_of=None):
         self.name = name
         self.script = script
         self.output = output
         self.resources = resources
         self.mail = mail
         self.after_failure_of = after_failure_of
-        self.held = held
 
 
 class Scheduler:
@@ -252,8 +257,6 @@ class Scheduler:
     name = None
     #: Suffix of the deployed job script, ``jupyter.<suffix>``.
     script_suffix = None
-    #: Names of what a job finds in its environment. None: the dialect has no such variable.
-    job_environment = {"job": None, "tmpdir": None, "nodefile": None}
     #: The commands it calls.
     commands_needed = ()
 
@@ -294,18 +297,17 @@ class Scheduler:
         """
         raise NotImplementedError
 
-    def cancel(self, job_id):
+    def cancel(self, job_id, seen=None):
         """Returns ``cancelled``, ``over`` (had ended before) or ``unknown`` (no such id).
+
+        Args:
+            seen: the Job as it was looked at a moment ago, which spares those a query that would have to ask first.
 
         Raises:
             Refused: not the user's job.
             Unreachable: it did not answer.
         """
         raise NotImplementedError
-
-    def predicted_start(self, job_id):
-        """When the scheduler expects to start the job, seconds since the epoch, or None."""
-        return self.look([job_id])[job_id].predicted_start
 
     def directives(self, resources, name):
         """Header lines for a script that is submitted by hand."""
@@ -350,6 +352,11 @@ def forgotten(job_id, who):
     """A job that the scheduler, asked properly, no longer knows: it is over, and how it ended is lost."""
     return Job(job_id, state=FINISHED, exit_kind=EXIT_UNKNOWN,
                reason="%s no longer knows this job: it is over, and how it ended was not kept" % who)
+
+
+def foreign(job_id, who):
+    """A job whose id is none of this scheduler's: it was another's, which is not here to be asked any more."""
+    return Job(job_id, state=FINISHED, exit_kind=EXIT_UNKNOWN, reason="'%s' is no job of %s" % (words(job_id), who))
 
 
 def advise(message, table):

@@ -47,7 +47,6 @@ class Local(base.Scheduler):
     name = "local"
     script_suffix = "sh"
     commands_needed = ()
-    job_environment = {"job": "LOCAL_JOBID", "tmpdir": "TMPDIR", "nodefile": "LOCAL_NODEFILE"}
 
     @classmethod
     def detect(cls, finder):
@@ -60,8 +59,6 @@ class Local(base.Scheduler):
                 raise base.Refused("the local scheduler has no %s" % field, "Unset %s, or choose another jupyter_scheduler." % advice)
         if resources.nodes != 1:
             raise base.Refused("the local scheduler has one node, this host", "Set jupyter_nodes to 1.")
-        if submission.held:
-            raise base.Refused("the local scheduler cannot hold a job", "Submit it when it shall start.")
         if not os.path.isfile(submission.script):
             raise base.Refused("no script %s" % submission.script)
         if submission.after_failure_of:
@@ -89,7 +86,7 @@ class Local(base.Scheduler):
         ids = sorted(name[:-len(".json")] for name in names if name.endswith(".json") and _ID.match(name[:-len(".json")]))
         return [job for job in (self._look(job_id) for job_id in ids) if not job.over]
 
-    def cancel(self, job_id):
+    def cancel(self, job_id, seen=None):
         if not _ID.match(job_id):
             return "unknown"
         state = self._read(job_id)
@@ -127,7 +124,7 @@ class Local(base.Scheduler):
     def _look(self, job_id):
         match = _ID.match(job_id)
         if not match:
-            return base.unknown(job_id, "'%s' is no id of a local job" % job_id)
+            return base.foreign(job_id, "the local scheduler")
         try:
             state = self._read(job_id)
         except base.Unreachable as error:

@@ -20,6 +20,7 @@ class OpenPBS(_pbs.Dialect):
 
     name = "openpbs"
     signature = r"^pbs_version\s*="
+    over = r"job has finished|invalid for state of job"
     advice = (
         (r"unknown queue|queue is not enabled|access to queue is denied", "Set jupyter_queue to a queue that takes jobs (qstat -Q lists them)."),
         (r"violates queue and/or server resource limits",
@@ -84,24 +85,9 @@ class OpenPBS(_pbs.Dialect):
             jobs[job_id] = job
         return jobs
 
-    def cancel(self, job_id):
-        if not _pbs.JOB_ID.match(job_id):
-            return "unknown"
-        done = self.query("qdel", job_id)
-        said = base.complaint(done)
-        if re.search(r"could not connect to mom", said, re.IGNORECASE):
-            # Its node is dead: the server gives the job up only when told so.
-            done = self.query("qdel", "-W", "force", job_id)
-            said = base.complaint(done)
-        if done.rc == 0:
-            return "cancelled"
-        if _pbs.said_unknown(said, job_id):
-            return "unknown"
-        if re.search(r"job has finished|invalid for state of job", said, re.IGNORECASE):
-            return "over"
-        if re.search(r"unauthorized request", said, re.IGNORECASE):
-            raise base.Refused(said, rc=done.rc)
-        raise base.Unreachable("qdel: " + said)
+    def give_up(self, job_id, done):
+        # Its node is dead: the server gives the job up only when told so.
+        return self.query("qdel", "-W", "force", job_id)
 
 
 def parse(text):

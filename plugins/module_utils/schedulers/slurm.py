@@ -8,11 +8,9 @@ import re
 
 from . import base
 
-# One line a job; every letter is a field of squeue(1). Workdir and name may hold a '|' of a foreign job,
-# which changes the number of fields, and such a line is then not trusted.
-_FORMAT = "%i|%j|%u|%P|%T|%r|%N|%S|%e|%L|%l|%M|%D|%C|%R|%B|%Z|%E|%a"
-_FIELDS = ("id", "name", "user", "partition", "state", "reason", "nodes", "start", "end", "left", "limit", "used",
-           "node_count", "cores", "nodes_or_reason", "batch_host", "workdir", "dependency", "account")
+# One line a job; every letter is a field of squeue(1). The name comes last: it alone may hold a '|'.
+_FORMAT = "%i|%P|%T|%r|%N|%S|%e|%l|%C|%B|%j"
+_FIELDS = ("id", "partition", "state", "reason", "nodes", "start", "end", "limit", "cores", "batch_host", "name")
 _TIME = "%Y-%m-%dT%H:%M:%S"
 
 _STATES = {
@@ -128,7 +126,6 @@ class Slurm(base.Scheduler):
     name = "slurm"
     script_suffix = "slurm"
     commands_needed = ("sbatch", "squeue", "scontrol", "scancel", "sacct")
-    job_environment = {"job": "SLURM_JOB_ID", "tmpdir": "TMPDIR", "nodefile": "SLURM_JOB_NODELIST"}
 
     @classmethod
     def detect(cls, finder):
@@ -147,14 +144,12 @@ class Slurm(base.Scheduler):
         argv += self._arguments(resources)
         # A requeued job would start a second time under the same id, and no successor after a lost node.
         argv += ["--no-requeue", "-D", os.path.expanduser("~")]
-        # % introduces a pattern in a file name.
-        argv += ["-o", submission.output.replace("%", "%%")]
+        # % introduces a pattern in a file name. Appended to, for a renewal is not to wipe what the job before it said.
+        argv += ["-o", submission.output.replace("%", "%%"), "--open-mode=append"]
         if submission.mail:
             argv += ["--mail-type=BEGIN,END,FAIL", "--mail-user=" + submission.mail]
         if submission.after_failure_of:
             argv += ["--dependency=afternotok:" + submission.after_failure_of, "--kill-on-invalid-dep=yes"]
-        if submission.held:
-            argv.append("-H")
         done = self.run(argv + resources.arguments() + [submission.script],
                         timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
         # The id is the last line: a site's submit plugin may greet before it. CLUSTER follows on a federation.
@@ -189,9 +184,7 @@ class Slurm(base.Scheduler):
         return lines
 
     def look(self, ids):
-        ids = list(ids)
-        asked = [job_id for job_id in ids if re.match(r"\d+\Z", job_id)]
-        jobs = dict((job_id, base.unknown(job_id, "'%s' is no Slurm job id" % job_id)) for job_id in ids if job_id not in asked)
+        asked, jobs = split_ids(ids)
         if not asked:
             return jobs
         done = self._query("squeue", "-h", "-t", "all", "-j", ",".join(asked), "-o", _FORMAT)
@@ -201,8 +194,8 @@ class Slurm(base.Scheduler):
         listed = dict((job.id, job) for job in parse_squeue(done.out))
         for job_id in asked:
             job = listed.get(job_id)
-            # squeue has no exit code, and is silent about an id that it doesn't know.
-            if job is None or job.state == base.FINISHED:
+            # squeue is silent about an id that it doesn't know, and has no exit code; that of a clean end needs no asking.
+            if job is None or job.state == base.FINISHED and job.exit_kind != base.CLEAN:
                 job = self._details(job_id, job)
             jobs[job_id] = job
         return jobs
@@ -231,9 +224,9 @@ class Slurm(base.Scheduler):
             raise base.Unreachable("squeue: " + base.complaint(done))
         return parse_squeue(done.out)
 
-    def cancel(self, job_id):
+    def cancel(self, job_id, seen=None):
         # scancel is silent, with status 0, for an unknown id and for a finished job: ask first.
-        job = self.look([job_id])[job_id]
+        job = seen or self.look([job_id])[job_id]
         if job.state == base.UNKNOWN:
             raise base.Unreachable(job.reason)
         if job.state == base.FINISHED:
@@ -254,6 +247,13 @@ class Slurm(base.Scheduler):
         return self.run(self.command(name, *arguments), timeout=base.QUERY_TIMEOUT, env=changes)
 
 
+def split_ids(ids):
+    """([ids that can be ids of Slurm's], {the others: over})."""
+    ids = list(ids)
+    asked = [job_id for job_id in ids if re.match(r"\d{1,15}\Z", job_id)]
+    return asked, dict((job_id, base.foreign(job_id, "Slurm")) for job_id in ids if job_id not in asked)
+
+
 def _is_version(done):
     return done.rc == 0 and re.match(r"slurm\S* \d", done.out.strip()) is not None
 
@@ -261,7 +261,7 @@ def _is_version(done):
 def _refusal(done, command):
     said = base.complaint(done)
     if done.rc in (124, 126, 127) or UNREACHABLE.search(said):
-        return base.Unreachable("%s: %s" % (command, said))
+        return base.Unreachable("%s: %s" % (command, said), done.rc)
     return base.Refused(said, base.advise(said, ADVICE), done.rc)
 
 
@@ -269,13 +269,14 @@ def parse_squeue(text):
     """Jobs of ``squeue -h -o`` in our format; lines that are not in it are left out."""
     jobs = []
     for line in text.splitlines():
-        values = line.split("|")
+        values = line.split("|", len(_FIELDS) - 1)
         if len(values) != len(_FIELDS) or not re.match(r"\d+\Z", values[0].strip()):
             continue
         fields = dict(zip(_FIELDS, (value.strip() for value in values)))
         jobs.append(_job(
             fields["id"], fields["name"], fields["partition"], fields["state"], fields["reason"], fields["nodes"],
-            fields["batch_host"], None, fields["start"], fields["end"], fields["limit"], None, fields["cores"]))
+            fields["batch_host"], None, fields["start"], fields["end"], fields["limit"],
+            "0:0" if fields["state"] == "COMPLETED" else None, fields["cores"]))
     return jobs
 
 

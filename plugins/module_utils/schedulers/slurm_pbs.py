@@ -19,8 +19,6 @@ class SlurmPBS(_pbs.Dialect):
     name = "slurm_pbs"
     signature = r"^unknown option: version"
     commands_needed = ("qsub", "qstat", "qdel")
-    # Slurm's spank_pbs sets PBS_JOBID, where a site has it; SLURM_JOB_ID is there always.
-    job_environment = {"job": "SLURM_JOB_ID", "tmpdir": "TMPDIR", "nodefile": "PBS_NODEFILE"}
     advice = slurm.ADVICE
 
     def resource_arguments(self, resources):
@@ -55,14 +53,12 @@ class SlurmPBS(_pbs.Dialect):
         match = re.search(r"and the output was:\s*'(.*?)\s*'?\s*$", done.out, re.DOTALL)
         said = base.words(match.group(1)) if match else base.complaint(done)
         if done.rc in (124, 126, 127) or slurm.UNREACHABLE.search(said):
-            return base.Unreachable("qsub: " + said)
+            return base.Unreachable("qsub: " + said, done.rc)
         said = re.split(r"\s*\busage:", said, flags=re.IGNORECASE)[0] or said
         return base.Refused(said, base.advise(said, self.advice), done.rc)
 
     def look(self, ids):
-        ids = list(ids)
-        asked = [job_id for job_id in ids if re.match(r"\d{1,15}\Z", job_id)]
-        jobs = dict((job_id, base.unknown(job_id, "'%s' is no Slurm job id" % job_id)) for job_id in ids if job_id not in asked)
+        asked, jobs = slurm.split_ids(ids)
         if not asked:
             return jobs
         done = self.query("qstat", "-f", *asked)
@@ -91,9 +87,9 @@ class SlurmPBS(_pbs.Dialect):
                 ids.append(words[0])
         return ids
 
-    def cancel(self, job_id):
+    def cancel(self, job_id, seen=None):
         # qdel says nothing, with status 1, for an unknown id and for a finished job: ask first.
-        job = self.look([job_id])[job_id]
+        job = seen or self.look([job_id])[job_id]
         if job.state == base.UNKNOWN and not job.name:
             raise base.Unreachable(job.reason)
         if job.over:

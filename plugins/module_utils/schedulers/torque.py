@@ -62,22 +62,11 @@ class Torque(_pbs.Dialect):
             jobs[job_id] = job
         return jobs
 
-    def cancel(self, job_id):
-        if not _pbs.JOB_ID.match(job_id):
-            return "unknown"
-        done = self.query("qdel", job_id)
-        said = base.complaint(done)
+    def give_up(self, job_id, done):
         if done.rc == 0:
-            return "cancelled"
-        if _pbs.said_unknown(said, job_id):
-            return "unknown"
-        if re.search(r"invalid for state of job", said, re.IGNORECASE):
-            return "over"
-        if re.search(r"unauthorized request", said, re.IGNORECASE):
-            raise base.Refused(said, rc=done.rc)
-        if re.search(r"could not connect to mom", said, re.IGNORECASE):
-            raise base.Unreachable("qdel: %s (its node does not answer; an operator can give the job up with qdel -p)" % said)
-        raise base.Unreachable("qdel: " + said)
+            return done
+        raise base.Unreachable(
+            "qdel: %s (its node does not answer; an operator can give the job up with qdel -p)" % base.complaint(done))
 
 
 _JOB = re.compile(r"<Job>.*?</Job>", re.DOTALL)

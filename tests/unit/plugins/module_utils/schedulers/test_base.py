@@ -7,6 +7,23 @@ from ansible_collections.hpc.jupyter.plugins.module_utils import schedulers
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 
 
+@pytest.mark.parametrize("name, job_id", [
+    ("slurm", "12.tq-login"), ("slurm", "local-here-1-2"), ("slurm_pbs", "12.pbs-login"), ("openpbs", "local-here-1-2"), ("torque", "12[]"),
+    ("local", "12")])
+def test_the_job_of_another_scheduler_is_over(name, job_id, tmp_path):
+    """A site that moved on: nothing must be asked, or cancelled, by that id, and nobody must wait for that job."""
+    scheduler = schedulers.get(name, None, directory=str(tmp_path))
+    assert scheduler.look([job_id])[job_id].over
+    assert scheduler.cancel(job_id) == "unknown"
+
+
+@pytest.mark.parametrize("rc, message, untouched", [
+    (127, "sbatch: No such file or directory", True), (124, "qsub: no answer within 120 s", False),
+    (1, "sbatch: error: Unable to contact slurm controller (connect failure)", True)])
+def test_whether_a_submission_may_have_got_there(rc, message, untouched):
+    assert base.Unreachable(message, rc).untouched is untouched
+
+
 @pytest.mark.parametrize("text, seconds", [
     ("90", 90), (5400, 5400), (90.0, 90), ("01:30:00", 5400), ("30:00", 1800), ("1:02:03:04", 93784), ("1-12:00:00", 129600), ("2-0", 172800),
     ("1-00:30", 88200), ("90m", 5400), ("8h", 28800), ("1h30m", 5400), ("1d 2h", 93600), ("24:00:00", 86400), ("100:00:00", 360000)])

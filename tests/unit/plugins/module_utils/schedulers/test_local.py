@@ -100,7 +100,7 @@ def test_what_a_job_finds_in_its_environment(site, monkeypatch):
     job_id = site.submit("env > %s/env; cat $LOCAL_NODEFILE; ls -ld $TMPDIR; pwd; umask; wc -c; ps -o pid=,pgid=,sid= $$" % site.path, cores=3)
     assert site.wait(job_id, base.FINISHED).exit_kind == base.CLEAN
     env = dict(line.split("=", 1) for line in (site.path / "env").read_text().splitlines() if "=" in line)
-    assert env[local.Local.job_environment["job"]] == job_id
+    assert env["LOCAL_JOBID"] == job_id
     assert env["LC_ALL"] == "C.UTF-8" and "XDG_RUNTIME_DIR" not in env and "SSH_CONNECTION" not in env
     lines = (site.path / "out").read_text().splitlines()
     assert lines[:3] == [local._host()] * 3
@@ -371,7 +371,7 @@ def test_a_refusal_leaves_nothing_behind(site):
 
 @pytest.mark.parametrize("job_id", ["", "12", "local-", "../../etc/passwd", "local-a/../b-1-2", "local-x-1-2\n"])
 def test_what_is_no_id_is_never_a_path(site, job_id):
-    assert site.look(job_id).state == base.UNKNOWN
+    assert site.look(job_id).over
     assert site.scheduler.cancel(job_id) == "unknown"
 
 

@@ -170,12 +170,12 @@ def test_submit_spells_what_was_asked_for():
         "nodes": 2, "cores": 4, "memory": "3G", "gpus": 1, "walltime": "90m", "queue": "short", "account": "proj1", "options": ["-P 'my project'"]})
     run = replay.Replay("openpbs-23.06.06", "qsub-file")
     job_id = openpbs.OpenPBS(run, commands={"qsub": "/opt/pbs/bin/qsub"}).submit(
-        submission(resources=resources, mail="a@b.c", after_failure_of="12.pbs-login", held=True))
+        submission(resources=resources, mail="a@b.c", after_failure_of="12.pbs-login"))
     assert job_id == replay.load("openpbs-23.06.06")["qsub-file"]["stdout"].strip()
     assert run.asked == [[
         "/opt/pbs/bin/qsub", "-N", "jupyter-default", "-l", "select=2:ncpus=4:mpiprocs=4:mem=3072mb:ngpus=1", "-l", "place=scatter",
         "-l", "walltime=01:30:00", "-q", "short", "-A", "proj1", "-r", "n", "-j", "oe", "-o", "/home/alice/server.log", "-m", "abe",
-        "-M", "a@b.c", "-W", "depend=afternotok:12.pbs-login", "-h", "-P", "my project", "/home/alice/job.sh"]]
+        "-M", "a@b.c", "-W", "depend=afternotok:12.pbs-login", "-P", "my project", "/home/alice/job.sh"]]
 
 
 def test_the_first_job_of_a_server_is_number_0():

@@ -168,6 +168,30 @@ def test_cancel(dialect, scene, outcome):
     assert scheduler(dialect, scene).cancel(asked(dialect, scene)[0]) == outcome
 
 
+def test_a_job_that_was_just_looked_at_is_cancelled_without_another_query():
+    run = replay.Replay(RECORDING, "slurm-cancel-running/2")
+    job_id = replay.answered_id(RECORDING, "slurm-cancel-running/2")
+    assert slurm.Slurm(run).cancel(job_id, base.Job(job_id, name="x", state=base.RUNNING)) == "cancelled"
+
+
+def test_the_exit_code_of_a_clean_end_needs_no_second_query():
+    line = ENTRIES["slurm-look-node-lost/1"]["stdout"].replace("|NODE_FAIL|", "|COMPLETED|")
+    run = replay.Replay(RECORDING, "slurm-look-node-lost/1")
+    job_id = replay.answered_id(RECORDING, "slurm-look-node-lost/1")
+
+    def ended_well(argv, **options):
+        return run(argv, **options)._replace(out=line)
+
+    job = slurm.Slurm(ended_well).look([job_id])[job_id]
+    assert (job.exit_kind, job.exit_code, len(run.asked)) == (base.CLEAN, 0, 1)
+
+
+def test_a_bar_in_the_name_of_a_job():
+    line = ENTRIES["slurm-look-waiting/1"]["stdout"].replace("jupyter-waiting", "jupyter|x||y")
+    job, = slurm.parse_squeue(line)
+    assert job.name == "jupyter|x||y" and job.state == base.QUEUED
+
+
 @pytest.mark.parametrize("dialect", sorted(CLASSES))
 def test_cancel_of_somebody_elses_job(dialect):
     with pytest.raises(base.Refused, match="permission denied"):
@@ -206,13 +230,13 @@ def test_sbatch_spells_what_was_asked_for():
     asking = resources()
     asking.options = ["-C 'a&b'"]
     job_id = slurm.Slurm(run, commands={"sbatch": "/opt/slurm/bin/sbatch"}).submit(
-        base.Submission("jupyter-default", "/home/carol/job.sh", "/home/carol/100%/server.log", asking, mail="a@b.c", after_failure_of="12", held=True))
+        base.Submission("jupyter-default", "/home/carol/job.sh", "/home/carol/100%/server.log", asking, mail="a@b.c", after_failure_of="12"))
     assert job_id == ENTRIES["slurm-submit-full/1"]["stdout"].strip()
     assert run.asked == [[
         "/opt/slurm/bin/sbatch", "--parsable", "-J", "jupyter-default", "-N2", "--ntasks-per-node=4", "--cpus-per-task=1", "--mem=3072M",
         "--gres=gpu:1", "-t", "01:30:00", "-p", "short", "-A", "proj1", "--no-requeue", "-D", "/home/carol", "-o",
-        "/home/carol/100%%/server.log", "--mail-type=BEGIN,END,FAIL", "--mail-user=a@b.c", "--dependency=afternotok:12",
-        "--kill-on-invalid-dep=yes", "-H", "-C", "a&b", "/home/carol/job.sh"]]
+        "/home/carol/100%%/server.log", "--open-mode=append", "--mail-type=BEGIN,END,FAIL", "--mail-user=a@b.c", "--dependency=afternotok:12",
+        "--kill-on-invalid-dep=yes", "-C", "a&b", "/home/carol/job.sh"]]
 
 
 def test_qsub_of_slurm_gets_one_l_and_quotes_for_its_shell():

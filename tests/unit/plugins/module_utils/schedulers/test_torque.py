@@ -127,13 +127,13 @@ def test_submit_spells_what_was_asked_for():
     resources = base.Resources.from_request({
         "nodes": 2, "cores": 4, "memory": "3G", "gpus": 1, "walltime": "90m", "queue": "short", "account": "proj1", "options": ["-p 5"]})
     run = replay.Replay(RECORDING, "qsub-file")
-    job_id = torque.Torque(run).submit(submission(resources=resources, mail="a@b.c", after_failure_of="12.tq-login.torque.test", held=True))
+    job_id = torque.Torque(run).submit(submission(resources=resources, mail="a@b.c", after_failure_of="12.tq-login.torque.test"))
     assert job_id == ENTRIES["qsub-file"]["stdout"].strip()
     # mem is for the whole job; select= is nowhere, for it would be accepted and mean nothing.
     assert run.asked == [[
         "qsub", "-N", "jupyter-default", "-l", "nodes=2:ppn=4:gpus=1,walltime=01:30:00,mem=6144mb", "-q", "short", "-A", "proj1",
         "-r", "n", "-j", "oe", "-o", "/home/erin/server.log", "-m", "abe", "-M", "a@b.c", "-W", "depend=afternotok:12.tq-login.torque.test",
-        "-h", "-p", "5", "/home/erin/job.sh"]]
+        "-p", "5", "/home/erin/job.sh"]]
 
 
 @pytest.mark.parametrize("name, variable", [
