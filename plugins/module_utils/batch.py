@@ -218,8 +218,4 @@ def _difference(path, before, after):
     if path.endswith(".pyz"):
         # A zip archive says nothing to a reader.
         before, after = before and b"(another version)\n", b"(this version)\n"
-    return {
-        "before_header": path, "after_header": path,
-        "before": files.printable(before, 100000) if before else "",
-        "after": files.printable(after, 100000),
-    }
+    return files.difference(path, before, after)

@@ -35,6 +35,14 @@ def printable(text, limit=4000):
     return text if len(text) <= limit else text[: limit - 1] + u"\u2026"
 
 
+def difference(path, before, after):
+    """Return how a file changes, in the form in which Ansible shows it (dict).
+
+    :param before: str, bytes, or None where there was none; as ``after``.
+    """
+    return {"before_header": path, "after_header": path, "before": printable(before, 100000), "after": printable(after, 100000)}
+
+
 def expand(path, home=None):
     """Expand a leading ``~`` with the user's home and return an absolute path.
 

@@ -217,7 +217,4 @@ def _write(directories, wanted, check):
                 files.make_private_dir(os.path.dirname(path))
             # A configuration that the user wrote by hand is kept.
             files.write_atomically(path, text, backup=before is not None and MARK not in before)
-    return bool(different or missing), [
-        {"before_header": path, "after_header": path, "before": files.printable(before, 100000) if before else "",
-         "after": files.printable(text, 100000)}
-        for path, before, text in different]
+    return bool(different or missing), [files.difference(path, before, text) for path, before, text in different]

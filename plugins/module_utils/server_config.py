@@ -170,7 +170,7 @@ class _Document(object):
             if old is not _ABSENT:
                 before[".".join(path)] = _HIDDEN if secret else _hide(old)
             after[".".join(path)] = "(hidden, new)" if secret else _hide(new)
-        return _diff(self.path, _dump(before) if before else "", _dump(after))
+        return files.difference(self.path, _dump(before) if before else "", _dump(after))
 
 
 _ABSENT = object()
@@ -288,7 +288,7 @@ class _Plan(object):
         pair = self.request.get("certificate")
         if pair:
             actions.append("Put a certificate into %s and its key into %s." % (self.certificate_path, self.key_path))
-            diff.append(_diff(self.certificate_path, pair.get("before") or "", pair.get("after") or ""))
+            diff.append(files.difference(self.certificate_path, pair.get("before") or "", pair.get("after") or ""))
             changed_files.extend([self.certificate_path, self.key_path])
             if not check:
                 # The key first: were we interrupted between the two, the next run sees a
@@ -436,7 +436,3 @@ def _hide(value):
 
 def _dump(value):
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
-
-
-def _diff(path, before, after):
-    return {"before": before, "after": after, "before_header": path, "after_header": path}
