@@ -67,8 +67,7 @@ def _adopted(session, view):
     if view["state"] == "unknown":
         raise Failure(
             "Session '%s' has job %s, and the scheduler can't be asked about it: %s. Nothing was submitted, for the "
-            "job may well be running. Try again when the scheduler answers; 'ansible-playbook hpc.jupyter.stop' "
-            "gives the session up." % (session.name, view["job"], view["reason"] or "no answer"),
+            "job may well be running. Try again when the scheduler answers." % (session.name, view["job"], view["reason"] or "no answer"),
             "scheduler-unknown", session=view,
         )
     return dict(view, adopted=True)

@@ -74,6 +74,27 @@ class Session(object):
             finally:
                 self._lock = None
 
+    def is_foreign(self, record):
+        """Tell whether a record's jobs are of a scheduler that this site had before; an id of it may be another job's here."""
+        known, here = record.get("scheduler"), self.known_facts.get("scheduler")
+        return bool(known and here) and not schedulers.same_jobs(known, here)
+
+    def asked_for(self, record):
+        """Return the ids that the scheduler must be asked for to know the session's state (list of str)."""
+        return [] if record.get("over") or self.is_foreign(record) else _jobs_of(record)
+
+    def look(self, record):
+        """Ask the scheduler for a record's job and its successor.
+
+        :returns: dict of base.Job by id; those of another scheduler are over.
+        """
+        wanted = self.asked_for(record)
+        jobs = self.scheduler.look(wanted) if wanted else {}
+        if self.is_foreign(record):
+            reason = "it was a job of %s, and this site is set up for %s now" % (record["scheduler"], self.facts["scheduler"])
+            jobs = dict((job, base.Job(job, state=base.FINISHED, exit_kind=base.EXIT_UNKNOWN, reason=reason)) for job in _jobs_of(record))
+        return jobs
+
     # -- what is known ---------------------------------------------------------------------
 
     def record(self):
@@ -102,8 +123,8 @@ class Session(object):
         if record.get("over"):
             # How it ended was seen once; the scheduler forgets it within minutes, and needs no asking.
             return base.Job.from_dict(record["over"]), record
-        if jobs is None:
-            jobs = self.scheduler.look(asked_for(record))
+        if jobs is None or self.is_foreign(record):
+            jobs = self.look(record)
         job = jobs[record["job"]]
         successor = jobs.get(record.get("successor"))
         if job.state == "finished" and successor is not None and successor.state != "finished":
@@ -140,7 +161,7 @@ class Session(object):
         with self.locked():
             record = self.record()
             if record.get("successor") == successor.id:
-                self.cancel(successor.id)
+                self.cancel(successor.id, successor)
                 record = dict(record, successor=None, renewals_left=0)
                 files.write_json(self.places.record, record)
             return record
@@ -234,13 +255,14 @@ class Session(object):
                 return job
         return None
 
-    def cancel(self, job):
+    def cancel(self, job, seen=None):
         """Have the scheduler end a job (str, its id) of the session.
 
+        :param seen: base.Job, as it was looked at a moment ago.
         :raises Failure: when it can't be asked, or says no.
         """
         try:
-            return self.scheduler.cancel(job)
+            return self.scheduler.cancel(job, seen)
         except (base.Unreachable, base.Refused) as error:
             raise self.not_cancelled("Job %s" % job, error)
 
@@ -261,10 +283,7 @@ def scheduler_of(site, facts):
     )
 
 
-def asked_for(record):
-    """Return the ids that the scheduler must be asked for to know a session's state (list of str)."""
-    if record.get("over"):
-        return []
+def _jobs_of(record):
     return [job for job in (record.get("job"), record.get("successor")) if job]
 
 

@@ -10,7 +10,7 @@ import time
 from . import files, launching, stopping, waiting
 from .failure import Failure, from_os_error
 from .places import Site
-from .session import ALIVE, LOOPBACK, Session, asked_for, fingerprint, waits
+from .session import ALIVE, LOOPBACK, Session, fingerprint, waits
 
 
 def launch(request):
@@ -50,7 +50,7 @@ def info(request):
         return {"sessions": [], "set_up": False}
     sessions = [Session(site, name) for name in names]
     records = [session.record() for session in sessions]
-    wanted = [job for record in records for job in asked_for(record)]
+    wanted = [job for session, record in zip(sessions, records) for job in session.asked_for(record)]
     jobs = sessions[0].scheduler.look(wanted) if wanted else {}
     views = []
     for session, record in zip(sessions, records):

@@ -9,7 +9,7 @@ import time
 from . import files, renewal, waiting
 from .lock import FOREIGN_AGE
 from .schedulers import base
-from .session import ALIVE, asked_for
+from .session import ALIVE
 
 
 def stop(session, request):
@@ -50,7 +50,7 @@ def _stop(session, request, taken_over):
         if _note(session.places.control, {"stop": True}):
             waiting.for_server_to_end(session, record, float(request.get("grace", 20)))
     if changed:
-        session.cancel(record["job"])
+        session.cancel(record["job"], job)
         job = waiting.for_job_to_end(session, record["job"])
     # First of all room, where there was none.
     for path in (session.places.control, session.places.job, session.places.script, session.places.server):
@@ -75,7 +75,7 @@ def _without_successor(session, record):
         raise session.not_cancelled("The successor of job %s" % record["job"], error)
     if orphan is not None:
         record = dict(record, successor=orphan.id)
-    jobs = session.scheduler.look(asked_for(record))
+    jobs = session.look(record)
     job, successor = jobs.get(record["job"]), jobs.get(record.get("successor"))
     if job is None:
         job = base.Job.from_dict(record["over"])
@@ -85,7 +85,8 @@ def _without_successor(session, record):
                       core_hours=renewal.core_hours(record, job, job.started))
         job = successor
     elif successor is not None:
-        session.cancel(successor.id)
+        if successor.state != "finished":
+            session.cancel(successor.id, successor)
         record = dict(record, successor=None)
     _note(session.places.record, record)
     return job, record

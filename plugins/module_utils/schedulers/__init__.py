@@ -29,6 +29,11 @@ def get(name, run, commands=None, directory=None, user=None):
     raise base.NotFound("jupyter_scheduler: '%s' is none of auto, %s." % (base.words(str(name)), ", ".join(NAMES)))
 
 
+def same_jobs(one, other):
+    """Whether two of NAMES are dialects of one scheduler, with the same ids for the same jobs."""
+    return one.split("_")[0] == other.split("_")[0]
+
+
 def detect(run, wanted="auto", modules=()):
     """Find out which scheduler this host has, by what its commands say of themselves.
 

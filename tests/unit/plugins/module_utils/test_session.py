@@ -6,7 +6,7 @@
 import json
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
+from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions, session_verbs, stopping
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
@@ -84,3 +84,23 @@ def test_a_job_that_was_deleted_in_the_queue_is_followed_by_none(make):
     job, record = session.ask(session.record())
     assert (job.id, record["job"], record["successor"]) == (first.id, first.id, None)
     assert session.scheduler.cancelled == [then.id] and record["renewals_left"] == 0
+
+
+@pytest.mark.parametrize("before, now", [("torque", "slurm"), ("slurm", "openpbs"), ("openpbs", "torque")])
+def test_the_job_of_a_scheduler_that_the_site_gave_up_is_over_and_nothing_is_asked_by_its_id(make, before, now, monkeypatch):
+    session = make({"job": "42", "successor": "43", "renewals_left": 1, "scheduler": before}, scheduler=now)
+    view = session.view()
+    assert view["state"] == "failed" and before in view["reason"]
+    make({"job": "42", "successor": "43", "renewals_left": 1, "scheduler": before}, scheduler=now)
+    view, changed = stopping.stop(session, {})
+    assert (view["state"], changed, session.record()["job"]) == ("stopped", False, None)
+    assert session.scheduler.asked == []
+    make({"job": "42", "scheduler": before}, scheduler=now)
+    monkeypatch.setattr(sessions, "scheduler_of", lambda site, facts: session.scheduler)
+    assert session_verbs.info({"batch_dir": session.site.path})["sessions"][0]["state"] == "failed"
+    assert session.scheduler.asked == []
+
+
+def test_slurms_two_dialects_know_the_same_jobs(make):
+    session = make({"job": "42", "scheduler": "slurm_pbs"}, held("42"), scheduler="slurm")
+    assert session.view()["state"] == "held"
