@@ -200,17 +200,14 @@ def _hand_in(session, record, resources, before):
         try:
             orphan = session.orphan()
         except Failure:
-            # It may have taken the job before it went silent: the mark in the record makes the next launch look.
-            raise Failure(
-                "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
-                "asks before it submits. Run launch again when the scheduler answers." % sentence(error), "scheduler-down",
-            )
+            orphan = None
         if orphan is not None:
             return orphan.id
-        _forget(session, before)
+        # It may have taken the job before it went silent, and list it a moment later: the mark in the record makes the next launch
+        # look, and the job finds what it needs.
         raise Failure(
-            "The scheduler can't be reached: %s Nothing was submitted. Run launch again when it answers." % sentence(error),
-            "scheduler-down",
+            "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
+            "asks before it submits. Run launch again when the scheduler answers." % sentence(error), "scheduler-down",
         )
 
 

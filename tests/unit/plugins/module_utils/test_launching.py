@@ -72,6 +72,25 @@ def test_a_launch_may_ask_for_no_renewals_and_no_mail(launch):
     assert [one.mail for one in scheduler.submitted] == [None]
 
 
+@pytest.mark.parametrize("rc, said, kept", [
+    (124, "sbatch: no answer within 120 s", True), (1, "sbatch: error: Socket timed out on send/recv operation", True),
+    (1, "sbatch: error: Unable to contact slurm controller (connect failure)", False), (127, "sbatch: No such file or directory", False)])
+def test_a_submission_that_was_not_answered_is_looked_for_by_the_next_launch(launch, monkeypatch, tmp_path, rc, said, kept):
+    def silent(scheduler, submission):
+        raise base.Unreachable(said, rc)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scheduler, "submit", silent)
+        with pytest.raises(launching.Failure) as failure:
+            launch(renewals=0)
+    # It is not listed yet, and appears after a moment.
+    assert ("not known" if kept else "Nothing was submitted") in failure.value.message
+    assert (tmp_path / "batch/sessions/default/job.json").exists() == kept
+    monkeypatch.setattr(Scheduler, "mine", lambda scheduler: [base.Job(id="7", name="jupyter-default", state="queued")])
+    scheduler, record, _job = launch(renewals=0)
+    assert (record["job"], len(scheduler.submitted)) == (("7", 0) if kept else ("1", 1))
+
+
 @pytest.mark.parametrize("asked, site, got", [
     ({}, "auto", "auto"),
     ({}, "socket", "socket"),
