@@ -101,7 +101,7 @@ class ActionModule(ProgramAction):
             if view["state"] == "starting" and not self._task.check_mode:
                 laptop.begin(view)
             view = self.program(
-                "look", dict(request, seen=view["fingerprint"], hold=min(arguments["hold"], max(1, left))), task_vars
+                "look", dict(request, seen=view["fingerprint"], asked=view.get("asked"), hold=min(arguments["hold"], max(1, left))), task_vars
             )
 
     def _renew_certificate(self, first: dict, arguments: dict, task_vars: dict, shown: progress.Progress) -> bool:
@@ -201,6 +201,6 @@ def _has_desktop() -> bool:
 
 
 def _public(view: dict, changed: bool) -> dict:
-    ours = ("fingerprint", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
+    ours = ("fingerprint", "asked", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
     result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)

@@ -248,6 +248,31 @@ def age(path):
         os.unlink(probe)
 
 
+class SharedDirectory(object):
+    """A directory to which other hosts write.
+
+    An NFS client trusts for up to half a minute what it knows of names, the missing ones too, unless the directory is opened.
+
+    :param path: str.
+    """
+
+    INTERVAL = 0.5  # seconds: within it, names are as they were seen
+
+    def __init__(self, path):
+        self.path = path
+        self._listed = None
+
+    def refresh(self):
+        """Have the names looked up anew, if that was not done just now."""
+        now = time.time()
+        if self._listed is None or not 0 <= now - self._listed < self.INTERVAL:
+            self._listed = now
+            try:
+                os.listdir(self.path)
+            except OSError:
+                pass  # it is not there (yet), and neither are its files
+
+
 def sweep(directory, oldest):
     """Remove what writers that were killed left in a directory of ours.
 

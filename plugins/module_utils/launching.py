@@ -170,6 +170,7 @@ def _submit(session, request, resources):
         session.cancel(record["job"])
         _forget(session, before)
         raise from_os_error(error, "Job %s, which had just been submitted, was cancelled again." % record["job"])
+    session.seen = (time.time(), base.Job(record["job"], name=session.job_name, state=base.QUEUED, submitted=record["submitted"]))
     view = session.view(record, asked=False)
     if renewals > 0:
         record = renewal.add_successor(session, record)

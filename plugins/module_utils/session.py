@@ -34,6 +34,9 @@ class Session(object):
     def __init__(self, site, name):
         self.site = site
         self.places = site.session(name)
+        self.directory = files.SharedDirectory(self.places.path)
+        # When the scheduler was asked last about the session's job (epoch), and what it said.
+        self.seen = (0, None)
         self.name = name
         self.job_name = JOB_PREFIX + name
         self._facts = None
@@ -99,11 +102,13 @@ class Session(object):
 
     def record(self):
         """Return the session's record, ``{}`` when it has none."""
+        self.directory.refresh()
         record = files.read_json(self.places.record)
         return record if isinstance(record, dict) else {}
 
     def server(self, record):
         """Return what the record's current job says of itself, ``{}`` if nothing yet."""
+        self.directory.refresh()
         server = files.read_json(self.places.server)
         if not isinstance(server, dict) or not record.get("job"):
             return {}
@@ -111,6 +116,15 @@ class Session(object):
         if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
             return {}
         return _by_our_clock(server, files.stamp(self.places.server))
+
+    def stamps(self):
+        """Return something that changes when the session's record or server.json does, and when a log is begun or grows.
+
+        :returns: (stamp of the record, of server.json, of the logs).
+        """
+        self.directory.refresh()
+        places = self.places
+        return files.stamp(places.record), files.stamp(places.server), (files.stamp(places.log), files.stamp(places.output))
 
     def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.
@@ -155,6 +169,7 @@ class Session(object):
                 record = renewal.add_successor(self, self.record())
         if job.state == "finished" and job.id == record.get("job"):
             record = self._remember_end(record, job)
+        self.seen = (time.time(), job)
         return job, record
 
     def _drop_successor(self, successor):
@@ -210,7 +225,7 @@ class Session(object):
             "fqdn": files.printable(server.get("fqdn") or "") or None,
             # By what name others reach it: some sites know only the long ones.
             "node_name": files.printable(self.known_facts.get("node_names") == "fqdn" and server.get("fqdn") or "") or None,
-            "nodes": [files.printable(node) for node in (job.nodes if job else [])],
+            "nodes": [files.printable(node) for node in first(job and job.nodes, [server["node"]] if server.get("node") else [])],
             "endpoint": server.get("endpoint") if state == "ready" else None,
             "endpoint_of_site": self.known_facts.get("job", {}).get("endpoint"),
             "reverse": server.get("reverse"),
@@ -218,7 +233,7 @@ class Session(object):
             "flavour": server.get("flavour"),
             "base_url": server.get("base_url", "/"),
             "warning": server.get("warning"),
-            "queue": job.queue if job else None,
+            "queue": first(job and job.queue, resources.get("queue")),
             "submitted": record.get("submitted"),
             "started": started,
             "ends": ends,
@@ -323,6 +338,8 @@ def _state(record, job, server):
         # The file is ahead of the scheduler in a start, and outlives a scheduler that is down.
         if phase == "ready" and job.state != "ending":
             return "ready", ""
+        if phase == "starting" and job.state in ("queued", "held"):
+            return "starting", ""
         return job.state, job.reason
     if phase == "ready":
         return "ready", ""

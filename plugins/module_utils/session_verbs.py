@@ -24,7 +24,7 @@ def launch(request):
     view, changed = launching.start(session, request)
     if waits(view) and not request.get("check"):
         adopted = view.get("adopted")
-        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0)), adopted=adopted)
+        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0), submitted=not adopted), adopted=adopted)
     return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
                 config_dir=session.known_facts.get("job", {}).get("config_dir"))
 
@@ -36,9 +36,13 @@ def _is_outdated(session, request):
 
 
 def look(request):
-    """Verb: wait for news of a session that was launched (``seen``, ``hold``), submit nothing."""
+    """Verb: wait for news of a session that was launched, submit nothing.
+
+    :param request: dict with ``batch_dir``, ``session``, ``seen`` and ``asked`` (fingerprint and ``asked`` of the view before), ``hold``.
+    :returns: dict, a view with ``fingerprint`` and ``asked``.
+    """
     session = Session(Site(request.get("batch_dir")), request["session"])
-    view = waiting.for_news(session, request.get("seen"), request.get("hold", 0))
+    view = waiting.for_news(session, request.get("seen"), request.get("hold", 0), told=request.get("asked"))
     return dict(view, fingerprint=fingerprint(view))
 
 

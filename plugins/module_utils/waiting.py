@@ -6,58 +6,110 @@
 import time
 
 from . import files
+from .schedulers import base
 from .session import fingerprint, waits
 
-# Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
+# Seconds. Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
 FILE_INTERVAL = 0.05
 FIRST_ASK = 1.0
 LONGEST_ASK = 30.0
+# A keeper at work says in its file what becomes of the server; only its own sudden end is the scheduler's to tell.
+LIVE_ASK = 5.0
 LOG_PATIENCE = 5.0
 
 
-def for_news(session, seen, hold, cached=None):
+class Pace(object):
+    """When the scheduler may be asked about a session: ever more rarely, and never closer than the site wants.
+
+    One wait is made of many calls of the program. So that they go on where the last one was, each hands back ``as_dict``.
+
+    :param session: session.Session; what it has been told of its job in this call counts.
+    :param told: dict, ``as_dict`` of the call before, or None.
+    :ivar job: schedulers.base.Job as it was seen last, None before that.
+    """
+
+    def __init__(self, session, told=None):
+        self.shortest = max(FIRST_ASK, float(session.facts.get("poll_interval") or 0))
+        self.asked, self.job = session.seen
+        self.interval = self.shortest
+        if self.job is None and told:
+            self.asked, self.interval, self.job = told["asked"], max(self.shortest, told["interval"]), base.Job.from_dict(told["job"])
+        self.next = self.asked + self.interval
+        if self.asked > time.time():
+            # Another login node's clock, or one that was set.
+            self.next = 0
+
+    def submitted(self, hold):
+        """The job is new: a submission is no question, so the first may come soon, within the time that is waited."""
+        self.next = self.asked + min(FIRST_ASK, hold)
+
+    def due(self, record):
+        """Tell whether to ask now; a job that nothing was seen of is asked for at once."""
+        return self.job is None or self.job.id != record.get("job") or time.time() >= self.next
+
+    def note(self, job):
+        """The scheduler has just been asked; it tells more news of a job that has just changed its state."""
+        self.asked = time.time()
+        changed = job is None or self.job is None or job.state != self.job.state
+        self.interval = self.shortest if changed else min(max(LONGEST_ASK, self.shortest), self.interval * 1.5)
+        self.next = self.asked + self.interval
+        self.job = job
+
+    def hasten(self):
+        """Something happens to the job: ask soon."""
+        self.interval = self.shortest
+        self.next = min(self.next, max(time.time() + FIRST_ASK, self.asked + self.shortest))
+
+    def slacken(self):
+        """The job tells by itself how it goes."""
+        self.next = max(self.next, self.asked + LIVE_ASK)
+
+    def as_dict(self):
+        """Return what the next call needs to go on (dict, JSON-ready), None if there is nothing to go on with."""
+        return None if self.job is None else {"asked": self.asked, "interval": self.interval, "job": self.job.as_dict()}
+
+
+def for_news(session, seen, hold, told=None, submitted=False):
     """Wait until a session differs from what was seen, is decided, or the hold time is up.
 
     :param session: session.Session.
     :param seen: str, the fingerprint of an earlier view, or None.
     :param hold: float, seconds.
-    :param cached: base.Job that was just asked for.
-    :returns: dict, a view.
+    :param told: dict, ``asked`` of an earlier view, or None.
+    :param submitted: bool, whether its job was submitted just now.
+    :returns: dict, a view; its ``asked`` is for the next wait.
     """
     deadline = time.time() + hold
-    shortest = interval = max(FIRST_ASK, float(session.facts.get("poll_interval") or 0))
+    pace = Pace(session, told)
+    if submitted:
+        pace.submitted(hold)
+    recorded, _server, log_stamp = session.stamps()
     record = session.record()
-    job = cached
-    next_ask = 0 if job is None else time.time() + interval
     server_stamp = object()
-    log_stamp = _log_stamp(session)
     while True:
-        if time.time() >= next_ask:
+        stamps = session.stamps()
+        if stamps[0] != recorded:
+            # Stopped, or renewed, by somebody else.
+            recorded, record = stamps[0], session.record()
+        view = None
+        if pace.due(record):
             job, record = session.ask(record)
-            interval = min(max(LONGEST_ASK, interval), interval * 1.5)
-            next_ask = time.time() + interval
-            view = session.view(record, job)
-        else:
-            stamp = files.stamp(session.places.server)
-            if stamp == server_stamp:
-                view = None
-            else:
-                server_stamp = stamp
-                view = session.view(record, job, asked=False)
+            pace.note(job)
+            view = session.view(record, job, asked=False)
+        elif stamps[1] != server_stamp:
+            server_stamp = stamps[1]
+            view = session.view(record, pace.job, asked=False)
+            if view["state"] == "starting" and server_stamp is not None:
+                pace.slacken()
         if view is not None and (fingerprint(view) != seen or not waits(view)):
-            return _with_log(session, view, record, job)
-        if server_stamp is None and _log_stamp(session) != log_stamp:
+            return dict(_with_log(session, view, record, pace.job), asked=pace.as_dict())
+        if stamps[1] is None and stamps[2] != log_stamp:
             # The job has begun, or its script failed before there was a keeper to say so.
-            log_stamp = _log_stamp(session)
-            interval = shortest
-            next_ask = min(next_ask, time.time() + shortest)
+            log_stamp = stamps[2]
+            pace.hasten()
         if time.time() >= deadline:
-            return view or session.view(record, job, asked=False)
+            return dict(view or session.view(record, pace.job, asked=False), asked=pace.as_dict())
         time.sleep(FILE_INTERVAL)
-
-
-def _log_stamp(session):
-    return files.stamp(session.places.log), files.stamp(session.places.output)
 
 
 def _with_log(session, view, record, job):

@@ -3,62 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is known of a session, put together from its record, the scheduler and its job."""
 
-import json
+import functools
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions, session_verbs, stopping
-from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
+from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
+from ansible_collections.hpc.jupyter.plugins.module_utils import session_verbs, stopping
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
-
-FACTS = {"version": 1, "scheduler": "slurm", "commands": {}, "resources": {}, "job": {}}
-
-
-class Scheduler(object):
-    """A scheduler with these jobs; it notes what it is asked."""
-
-    script_suffix = "slurm"
-
-    def __init__(self, *jobs):
-        self.jobs = dict((job.id, job) for job in jobs)
-        self.asked = []
-
-    def look(self, ids):
-        self.asked.append(("look", list(ids)))
-        return dict((one, self.jobs[one]) for one in ids)
-
-    def cancel(self, job_id, seen=None):
-        self.asked.append(("cancel", job_id))
-        return "cancelled"
-
-    def submit(self, submission):
-        self.asked.append(("submit", submission.after_failure_of))
-        return "99"
-
-    def mine(self):
-        self.asked.append(("mine",))
-        return list(self.jobs.values())
-
-    @property
-    def cancelled(self):
-        return [one[1] for one in self.asked if one[0] == "cancel"]
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.session_maker import make_session
 
 
 @pytest.fixture
 def make(tmp_path):
     """Return a function that makes a session from its record and its jobs."""
-    def make(record, *jobs, **facts):
-        places = Site(str(tmp_path)).session("default")
-        (tmp_path / "sessions/default").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "site.json").write_text(json.dumps(dict(FACTS, **facts)))
-        session = sessions.Session(Site(str(tmp_path)), "default")
-        session._scheduler = Scheduler(*jobs)
-        with open(places.record, "w") as stream:
-            json.dump(dict({"version": 1, "session": "default", "id": "a" * 32, "scheduler": "slurm", "jobs": [],
-                            "resources": base.Resources().as_dict()}, **record), stream)
-        return session
-
-    return make
+    return functools.partial(make_session, tmp_path)
 
 
 def ended(job_id, kind, **more):
