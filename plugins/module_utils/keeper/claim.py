@@ -14,7 +14,7 @@ import time
 from .allocation import job_id
 from .compat import monotonic
 from .endings import Refused
-from .private_files import read_json
+from .private_files import read_json, refresh
 from .processes import run_command
 from .text import printable
 
@@ -35,7 +35,7 @@ def launched(directory, launch, wait):
     limit = monotonic() + LATE
     while True:
         try:
-            os.listdir(directory)  # an NFS client looks at the server when a directory is opened, else it may trust its memory
+            refresh(directory)
             values = read_json(os.path.join(directory, "job.json")) or {}
         except (ValueError, IOError, OSError):
             return  # who reads it next says what is wrong with it
@@ -99,6 +99,7 @@ def superseded(directory, session_id, job):
     :param session_id: the ``id`` of the launch that this job is of.
     :param job: its id at the scheduler, or None.
     """
+    refresh(directory)
     try:
         record = read_json(os.path.join(directory, "record.json")) or {}
     except (ValueError, IOError, OSError):

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from .private_files import read_json
+from .private_files import read_json, refresh
 
 
 class Control(object):
@@ -18,8 +18,10 @@ class Control(object):
     """
 
     def __init__(self, directory, by_hand):
+        self.directory = directory
         self.path = os.path.join(directory, "control.json")
         self.seen = None
+        refresh(directory)
         try:
             control = os.stat(self.path)
         except OSError:
@@ -34,6 +36,7 @@ class Control(object):
 
     def order(self, stop_only=False):
         """A new order (dict), or None; with ``stop_only`` any other is left for when the server is up."""
+        refresh(self.directory)
         try:
             found = os.stat(self.path)
         except OSError:

@@ -61,6 +61,17 @@ def read_json(path):
     return value
 
 
+def refresh(directory):
+    """Have the names in a directory looked up anew.
+
+    An NFS client trusts for up to half a minute what it knows of names, the missing ones too, unless the directory is opened.
+    """
+    try:
+        os.listdir(directory)
+    except OSError:
+        pass  # it is not there, and neither are its files
+
+
 def private_directory(path):
     """Make a directory 0700 (parents included), or take the mode of an existing one down to it.
 
