@@ -35,7 +35,7 @@ LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
 
 # Seconds. Looking at a file is cheap, on NFS too, at this pace; asking the scheduler is not.
 TICK = 0.2
-TICK_STARTING = 0.05
+TICK_STARTING = 0.02
 LOOK_WAITING = 1.0
 LOOK_CONNECTED = 3.0
 # A job that is killed can't say so in its file, and the ssh to its node may live on: the server itself is asked.
@@ -77,6 +77,14 @@ def make_relay_dir(path):
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise Failure("%s is open to others. Run 'chmod 700 %s' if that is what you want." % (path, path), "relay-dir")
+
+
+def _inode(path):
+    """Return a path's inode number (int), None when nothing is there."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return None
 
 
 class Progress(object):
@@ -141,6 +149,7 @@ class Relay(object):
         self.hop = None
         self.lock = None
         self.connected_once = False
+        self._early = None
         self._asked = 0.0
         self._ask_interval = ASK_FIRST
 
@@ -180,20 +189,16 @@ class Relay(object):
             raise Failure("%s is too long for a socket: %d characters at most. Use a shorter --socket."
                           % (self.path, LONGEST_SOCKET), "relay-dir")
         make_relay_dir(os.path.dirname(self.path))
-        # O_NOFOLLOW costs nothing, though nobody else can write to the directory.
-        self.lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, files.PRIVATE_FILE)
+        told = set()
         for attempt in range(50):
-            try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = self._take_lock()
+            if holder is None:
                 break
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
-                    raise
-            holder = os.pread(self.lock, 20, 0).strip()
-            if holder.isdigit() and attempt in (0, 30):
-                # The lock is held, so this is the process that wrote its number there.
+            # Whoever holds the lock is the process that wrote its number there.
+            if holder.isdigit() and (holder not in told or attempt == 30):
+                told.add(holder)
                 try:
-                    os.kill(int(holder), signal.SIGTERM if attempt == 0 else signal.SIGKILL)
+                    os.kill(int(holder), signal.SIGTERM if attempt < 30 else signal.SIGKILL)
                 except OSError:
                     pass
             self.pause(0.1)
@@ -201,6 +206,25 @@ class Relay(object):
             raise Failure("Another relay holds %s and does not end." % self.path, "relay-busy")
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, b"%d\n" % os.getpid(), 0)
+
+    def _take_lock(self):
+        """Lock the path; return what its holder wrote (bytes) where another relay has it, else None."""
+        # O_NOFOLLOW costs nothing, though nobody else can write to the directory.
+        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, files.PRIVATE_FILE)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it takes the file away at the end: a lock on what is gone keeps nobody out.
+            if _inode(self.path + ".lock") == os.fstat(lock).st_ino:
+                self.lock = lock
+                return None
+            holder = b""
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
+                os.close(lock)
+                raise
+            holder = os.pread(lock, 20, 0).strip()
+        os.close(lock)
+        return holder
 
     def release(self):
         """Stop the hop, and take socket and lock away."""
@@ -237,11 +261,17 @@ class Relay(object):
         :returns: None when it is up, else (cause, what to tell).
         """
         trouble = ("unknown", "jupyter_second_hop leaves no way to the node")
-        for hop in self.hops(view):
-            self.hop = hop
+        try:
+            hops = self.hops(view)
+        except second_hop.HopError as error:
+            return "unknown", str(error)
+        for hop in hops:
             try:
-                hop.start()
-                problem = self._await_answer(view, hop)
+                if not self._is_logged_in(hop):
+                    self.drop()
+                    self.hop = hop
+                    hop.start()
+                problem = self._await_answer(view, self.hop)
             except OSError as error:
                 problem = ("unknown", "%s: %s" % (hop.name, error.strerror or error))
             except BaseException:
@@ -255,6 +285,29 @@ class Relay(object):
             if problem[0] not in ("auth", "host-key-unknown", "forbidden", "unreachable", "unknown"):
                 break
         return trouble
+
+    def log_in_early(self, view):
+        """Log in to the node while the server starts there: its endpoint is told before it answers, and both take their time."""
+        server = self.session.server(self.session.record())
+        if not server.get("endpoint") or is_here(view):
+            return
+        try:
+            hop = next(iter(self.hops(dict(view, endpoint=server["endpoint"]))), None)
+            if hop is None or hop.name != second_hop.SshHop.name or hop.argv == self._early:
+                return
+            self.drop()
+            # Once: a node that refuses must not be asked all the time.
+            self._early = hop.argv
+            hop.start()
+            self.hop = hop
+        except (OSError, second_hop.HopError):
+            # What is wrong shows again, and is told, when the server is ready.
+            pass
+
+    def _is_logged_in(self, hop):
+        """Tell whether this very way was opened early and still stands."""
+        argv = getattr(hop, "argv", None)
+        return self.hop is not None and argv is not None and getattr(self.hop, "argv", None) == argv and self.hop.alive()
 
     def question(self, view, timeout=5.0):
         """Ask through the socket whether it is the session's server (http_probe.Answer)."""
@@ -279,7 +332,7 @@ class Relay(object):
                     return "forbidden", "%s lets you in and forbids forwarding (%s)" % (view["node"], reading.said)
             if not hop.alive():
                 return explain(hop, view["node"])
-            self.pause(TICK)
+            self.pause(TICK_STARTING)
         return "unknown", "no answer from the server on %s within %d s%s" % (
             view["node"], HOP_PATIENCE, ": " + answer.detail if answer else "")
 
@@ -328,6 +381,10 @@ class Relay(object):
                 if view is not None:
                     continue
             else:
+                if state == "starting":
+                    self.log_in_early(view)
+                else:
+                    self.drop()
                 self.progress.say(state if state in ("queued", "starting") else "queued", waiting_text(view))
             self.progress.beat()
             self._await_server()

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The connect tool: its directory, its launcher, the hops that need no second host."""
 
+import fcntl
 import os
+import pathlib
 import shutil
 import socket
 import stat
@@ -39,6 +41,60 @@ def test_a_relay_directory_is_made_private_whatever_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE(os.stat(str(tmp_path / "relay")).st_mode) == 0o700
+
+
+def test_each_relay_takes_the_socket_over_from_the_one_before(tmp_path):
+    """Flaky network: the second waits for the first to end, and the third comes in the meantime."""
+    path = str(tmp_path / "relay" / "s.sock")
+    code = (
+        "import os, signal, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from module_utils import connect\n"
+        "signal.signal(signal.SIGTERM, connect._end)\n"
+        "relay = connect.Relay(None, sys.argv[1], None)\n"
+        "try:\n"
+        "    relay.claim()\n"
+        "    print('has it', flush=True)\n"
+        "    relay.pause(60)\n"
+        "except connect.Ended:\n"
+        "    relay.release()\n")
+    plugins = str(pathlib.Path(connect.__file__).resolve().parents[1])
+    relays = []
+    try:
+        for _relay in range(4):
+            relays.append(subprocess.Popen(
+                [sys.executable, "-c", code, path, plugins], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert relays[-1].stdout.readline() == b"has it\n"
+            for before in relays[:-1]:
+                assert before.wait(10) == 0, "one of those before lives on"
+            assert os.path.exists(path + ".lock"), "who comes next finds no lock"
+    finally:
+        for relay in relays:
+            relay.stdin.close()
+            relay.wait(10)
+            relay.stdout.close()
+    assert not os.listdir(str(tmp_path / "relay"))
+
+
+def test_a_lock_that_was_taken_away_meanwhile_is_none(tmp_path, monkeypatch):
+    path = str(tmp_path / "relay" / "s.sock")
+    flock = fcntl.flock
+
+    def the_holder_ends_just_now(lock, how):
+        monkeypatch.setattr(connect.fcntl, "flock", flock)
+        os.unlink(path + ".lock")
+        flock(lock, how)
+
+    monkeypatch.setattr(connect.fcntl, "flock", the_holder_ends_just_now)
+    near, far = os.pipe()
+    relay = connect.Relay(None, path, None, stdin=near)
+    try:
+        relay.claim()
+        assert os.stat(path + ".lock").st_ino == os.fstat(relay.lock).st_ino
+    finally:
+        relay.release()
+        os.close(near)
+        os.close(far)
 
 
 # -- the launcher --------------------------------------------------------------------------
