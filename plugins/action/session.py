@@ -58,7 +58,8 @@ class ActionModule(ProgramAction):
             self._display.warning(
                 f"What setup put on {task_vars['inventory_hostname']} is of another version of this collection than this launch. "
                 "Run 'ansible-playbook hpc.jupyter.setup' again.")
-        if not first.get("would_submit"):
+        # A check tells what is, and what it is waits for is no part of that.
+        if not first.get("would_submit") and not self._task.check_mode:
             view = self._await(first, request, arguments, task_vars, shown, laptop)
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
                 first = self.program(verb, request, task_vars)
@@ -98,7 +99,7 @@ class ActionModule(ProgramAction):
             waited = progress.waits(view) or waited and view["state"] == "unknown"
             if not waited or view["hopeless"] or left <= 0:
                 return view
-            if view["state"] == "starting" and not self._task.check_mode:
+            if view["state"] == "starting":
                 laptop.begin(view)
             view = self.program(
                 "look", dict(request, seen=view["fingerprint"], asked=view.get("asked"), hold=min(arguments["hold"], max(1, left))), task_vars

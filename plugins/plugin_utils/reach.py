@@ -16,6 +16,7 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     BadConnection,
     Connection,
     Unquotable,
+    alone,
     as_posix,
     as_windows,
 )
@@ -113,6 +114,7 @@ class Laptop:
         """End a tunnel that was begun for a session that did not come up."""
         if self._begun:
             self._begun.abandon()
+            self._begun = None
 
     def reach(self, view: dict, program: Callable, say: Callable[[str], None], check: bool, fresh: bool = False) -> dict:
         """Return the result's ``tunnel``.
@@ -128,8 +130,11 @@ class Laptop:
             try:
                 return self._reach(connection, view, program, check, fresh)
             except (routes.RouteError, TunnelError) as error:
+                cause = getattr(error, "cause", None)
+                if cause == "auth" and self._logs_in_otherwise(connection, say):
+                    return self._reach(self._shared_or_own(check), view, program, check, fresh)
                 remembered = self.route == "auto" and not fresh and self.state.site(self.connection.site).get("route")
-                if not remembered or getattr(error, "cause", None) in _ELSEWHERE:
+                if not remembered or cause in _ELSEWHERE:
                     raise
                 say(f"what worked at {self.connection.host} before does not any more ({error}); looking for another way")
                 self.state.forget_site(self.connection.site)
@@ -142,17 +147,27 @@ class Laptop:
 
     def _shared_or_own(self, check: bool) -> Connection:
         """Return the connection to use: by way of a master that a person opened, where a login of its own would ask something."""
-        if self.connection.in_place or check:
+        login = self.state.site(self.connection.site).get("login")
+        # That a login asked nothing before is found out to be over when it fails: to look each time would cost each launch.
+        if self.connection.in_place or check or login == "own":
             return self.connection
         master = self.connection.live_master()
         if master is None:
             return self.connection
-        site = self.connection.site
-        login = self.state.site(site).get("login")
         if login is None:
             login = "own" if self.connection.logs_in_alone() else "shared"
-            self.state.remember_site(site, login=login)
+            self.state.remember_site(self.connection.site, login=login)
         return self.connection.sharing(master) if login == "shared" else self.connection
+
+    def _logs_in_otherwise(self, connection: Connection, say: Callable[[str], None]) -> bool:
+        """Find out anew whether a login of its own asks nothing, after one did; return whether that changes the way in."""
+        if connection.in_place or connection.master is not None or self.connection.live_master() is None:
+            return False
+        if self.connection.logs_in_alone():
+            return False
+        say(f"{self.connection.host} lets nobody in without a question any more; taking the connection that is open already")
+        self.state.remember_site(self.connection.site, login="shared")
+        return True
 
     def _reach(self, connection: Connection, view: dict, program: Callable, check: bool, fresh: bool) -> dict:
         """Find the route, and open the tunnel if that is asked for.
@@ -160,6 +175,8 @@ class Laptop:
         :raises routes.RouteError, TunnelError: when that can't be.
         """
         target = self._target(view)
+        if self._begun and self._begun.connection != connection:
+            self.abandon()
         tunnel = self._begun or Tunnel(connection, target.session, self.state, self.ca)
         route = self._route(connection, target, view, program, check, fresh)
         if not check:
@@ -169,12 +186,14 @@ class Laptop:
             port, note = target.port, None
         elif tunnel.begun_port:
             port, note = tunnel.begun_port, None
+        elif check:
+            port, note = tunnel.expected_port(self.local_port), None
         else:
             port, note = tunnel.choose_port(target, self.local_port)
         argv = routes.plan(route, connection, target, port, self.state.id)
         answer = {
             "route": route,
-            "command": as_posix(argv),
+            "command": as_posix(alone(argv)),
             # Windows' ssh shares no connections.
             "command_windows": _for_windows(routes.plan(route, self.connection, target, port, self.state.id)),
             "url": routes.url(route, target, port),
@@ -184,7 +203,9 @@ class Laptop:
             "changed": False,
         }
         if self.mode == "emit" or connection.in_place and route != "none" or check:
-            if not check:
+            if check:
+                answer["changed"] = self.mode != "emit" and route != "none" and not tunnel.is_up()
+            else:
                 tunnel.emitted(argv)
             return answer
         opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")

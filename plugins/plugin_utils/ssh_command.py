@@ -14,6 +14,7 @@ Interface:
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import shlex
@@ -214,7 +215,8 @@ class Connection:
 
     def live_master(self) -> str | None:
         """Return the control path of a master that is open and answers: Ansible's, or that of the user's ssh_config."""
-        for path in (*self.masters, self._configured_master()):
+        named = (path if "%" not in path else self._resolved("-o", f"ControlPath={path}") for path in self.masters)
+        for path in (*named, self._configured_master()):
             if path and os.path.exists(path) and self._run(self.arguments("-S", path, "-O", "check")).returncode == 0:
                 return path
         return None
@@ -225,7 +227,11 @@ class Connection:
         return self._run([*argv, "true"], patience).returncode == 0
 
     def _configured_master(self) -> str | None:
-        shown = self._run(self.arguments("-G")).stdout
+        return self._resolved()
+
+    def _resolved(self, *options: str) -> str | None:
+        """Return the control path that ssh itself makes of its configuration and these options, None for none."""
+        shown = self._run(self.arguments(*options, "-G")).stdout
         path = next((line.split(None, 1)[1] for line in shown.splitlines() if line.lower().startswith("controlpath ")), "none")
         return None if path == "none" else os.path.expanduser(path)
 
@@ -238,8 +244,11 @@ class Connection:
 
     @property
     def site(self) -> str:
-        """A key for what is remembered of this site."""
-        return f"{self.destination}:{self.port or 22}"
+        """A key for what is remembered of this site: two clusters may call their login nodes the same, and lie behind different gates."""
+        way = [f"{letter} {value}" for letter, value in self.options
+               if letter in "FJ" or letter == "o" and value and _keyword(value)[0] in _OF_ONE_HOST]
+        gate = "," + hashlib.sha256("\n".join(way).encode()).hexdigest()[:8] if way else ""
+        return f"{self.destination}:{self.port or 22}{gate}"
 
     def arguments(self, *extra: str) -> list[str]:
         """Return the argument list of an ssh to the login node, its destination last, ``extra`` before that."""
@@ -263,7 +272,8 @@ class Connection:
         jumps = [value for letter, value in self.options if letter == "J"]
         simple = all(letter in "FJ" for letter, _value in self.options) and len(jumps) <= 1
         if simple:
-            login = self.destination + (f":{self.port}" if self.port else "")
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            login = (f"{self.user}@" if self.user else "") + host + (f":{self.port}" if self.port else "")
             return [self.executable, *self._flat(config), "-J", ",".join([*jumps, login]), *extra, target]
         proxy = self.arguments("-W", f"[{node}]:22" if ":" in node else f"{node}:22")
         kept = [
@@ -293,8 +303,8 @@ def _masters(connection: object) -> tuple[str, ...]:
         return ()
     given = dict(map(_keyword, reversed(values)))
     if "controlpath" in given:
-        # With tokens such as %C: what they stand for, ssh itself says (_configured_master).
-        return () if "%" in given["controlpath"] else (os.path.expanduser(given["controlpath"]),)
+        # Tokens such as %C may be in it: what they stand for, ssh itself says (live_master).
+        return (os.path.expanduser(given["controlpath"]),)
     if "controlpersist" not in given:
         return ()
     path = option("control_path")
@@ -315,6 +325,15 @@ def _own_name() -> str:
     import pwd
 
     return pwd.getpwuid(os.getuid()).pw_name
+
+
+def alone(argv: Sequence[str]) -> list[str]:
+    """Return a tunnel's command with a connection of its own, unless it is meant to share one.
+
+    Where the user's ssh_config shares connections, the forward would otherwise stay with the other one after Ctrl-C.
+    """
+    shares = any(word.startswith("ControlPath=") for word in argv)
+    return list(argv) if shares or not argv else [argv[0], "-S", "none", *argv[1:]]
 
 
 def as_posix(argv: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe, ssh
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.routes import Target
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection, as_posix
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection, alone, as_posix
 
 # Seconds.
 LOGIN_PATIENCE = 20.0
@@ -123,6 +123,16 @@ class Tunnel:
             timeout=timeout,
         )
 
+    def _browser_warns(self, target: Target, port: int) -> list[str]:
+        """Return what to tell of a certificate that this laptop's browsers will not trust."""
+        if target.kind != "tls" or not self.ca:
+            return []
+        answer = http_probe.ask(("127.0.0.1", port), target.id, target.base_url, tls=True, cafile=self.ca, timeout=PROBE_PATIENCE)
+        if answer.kind != "untrusted":
+            return []
+        return ["browsers here will warn of its certificate, which another laptop's authority signed: copy "
+                f"{os.path.dirname(self.ca)} from that laptop and run 'ansible-playbook hpc.jupyter.trust', or run setup from here"]
+
     def _control(self, command: str, control: str, *more: str) -> bool:
         """Send a command to the tunnel's master; False for one that is gone or hangs, or refuses."""
         argv = [self.connection.executable, "-F", "none", "-S", control.replace("%", "%%"), "-O", command, *more, "--", "tunnel"]
@@ -193,6 +203,10 @@ class Tunnel:
             raise TunnelError("port", str(error)) from error
         note = f"local port {preferred} is in use by another program; this session now has {port}" if preferred else None
         return self._remember_port(port), note
+
+    def expected_port(self, wanted: int | None = None) -> int:
+        """Return the local port that ``choose_port`` would most likely give, with nothing remembered."""
+        return wanted or self.state.load(self.key).get("port") or laptop.FIRST_PORT
 
     def emitted(self, argv: list[str]) -> None:
         """Remember the forward of a command that a person was given, if it goes through a shared master."""
@@ -281,7 +295,7 @@ class Tunnel:
                 "shared": dict(shared, pid=process.pid) if shared else None,
             }
             self.state.save(self.key, known)
-            return self._opened(known, target, changed=True, notes=tuple(notes))
+            return self._opened(known, target, changed=True, notes=(*notes, *self._browser_warns(target, port)))
 
     def begin(self, target: Target, wanted: int | None = None) -> None:
         """Log in for a relay while the session's server still starts: the relay waits for it on the login node.
@@ -293,12 +307,13 @@ class Tunnel:
         :raises routes.RouteError: without a relay directory.
         """
         with self.state.locked(self.key):
-            if self._begun or self._is_there():
+            known = wanted or self.state.load(self.key).get("port")
+            # Whose a port is that is in use, and which one to take instead, needs a server to ask and somebody to tell.
+            if self._begun or self._is_there() or known and not laptop.port_is_free(known):
                 return
-            port, note = self.choose_port(None, wanted)
-            if note is None:
-                argv = self.command("relay", target, port)
-                self._begun = self._start(argv, "relay"), argv, port
+            port, _note = self.choose_port(None, wanted)
+            argv = self.command("relay", target, port)
+            self._begun = self._start(argv, "relay"), argv, port
 
     def _take_begun(self, argv: list[str]) -> subprocess.Popen | None:
         if self._begun and self._begun[1] == argv and self._begun[0].poll() is None:
@@ -334,14 +349,21 @@ class Tunnel:
     def _opened(self, known: dict, target: Target, changed: bool, notes: tuple[str, ...] = ()) -> Opened:
         return Opened(
             route=known["route"], port=known["port"], url=routes.url(known["route"], target, known["port"]),
-            command=as_posix(known["argv"]), pid=known["pid"], changed=changed, notes=notes,
+            command=as_posix(alone(known["argv"])), pid=known["pid"], changed=changed, notes=notes,
         )
 
     def _foreign(self, route: str, target: Target, port: int) -> Opened:
         """A tunnel that a person holds in a terminal of their own does as well."""
+        argv = self.command(route, target, port)
+        url = routes.url(route, target, port)
+        known = self.state.load(self.key)
+        self.state.save(self.key, {
+            **{name: known[name] for name in ("keep", "kept") if name in known},
+            "version": 1, "site": self.connection.site, "session": self.session, "id": target.id, "port": port, "route": route,
+            "pid": 0, "argv": argv, "url": url, "shared": None,
+        })
         return Opened(
-            route=route, port=port, url=routes.url(route, target, port),
-            command=as_posix(self.command(route, target, port)), pid=0, changed=False,
+            route=route, port=port, url=url, command=as_posix(alone(argv)), pid=0, changed=False,
             notes=("the tunnel is already open in another terminal",),
         )
 

@@ -49,7 +49,7 @@ def keep(directory: str, key: str) -> int:
 
     :returns: exit status: 0 the session is over, or the tunnel is not wanted; 1 another process keeps it.
     """
-    from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, tunnel
+    from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes, tunnel
 
     state = laptop.State(directory)
     handle = os.open(state.keeper_path(key), os.O_RDWR | os.O_CREAT, 0o600)
@@ -87,12 +87,15 @@ def keep(directory: str, key: str) -> int:
             if opened.changed:
                 _say(f"open again: {opened.url}")
             delay, bad = FIRST_DELAY, 0
+            if not opened.pid:
+                # A person's own terminal holds it: nothing to do but to look whether it still does.
+                time.sleep(LOOK)
             continue
-        except tunnel.TunnelError as error:
-            if error.cause in ("over", "not-running"):
+        except (tunnel.TunnelError, routes.RouteError, OSError) as error:
+            if getattr(error, "cause", None) in ("over", "not-running"):
                 return _over(state, key)
-            if error.message != told:
-                told = error.message
+            if str(error) != told:
+                told = str(error)
                 _say(f"{told} Trying until it works.")
         time.sleep(delay)
         delay = min(LONGEST_DELAY, delay * 2)

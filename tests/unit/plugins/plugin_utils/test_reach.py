@@ -44,11 +44,11 @@ def reached(monkeypatch, tmp_path):
     monkeypatch.setattr(route_choice, "forwarding_allowed", lambda *_: Finding(True))
     state = laptop.State(tmp_path / "state")
 
-    def reached(login, found, mode="emit", **more):
+    def reached(login, found, mode="emit", check=False, **more):
         monkeypatch.setattr(route_choice, "probe", lambda *_: dict({"relay": NO, "jump": NO, "direct": NO, "reverse": NO}, **found))
         made = reach.Laptop(connection=Connection.from_arguments("login", "carol"), state=state, mode=mode, ca=None, browser_here=False,
                             **dict({"route": "auto", "endpoint_wanted": "auto", "local_port": None}, **more))
-        return made.reach(dict(VIEW), login, lambda text: None, check=False)
+        return made.reach(dict(VIEW), login, lambda text: None, check=check)
 
     reached.state = state
     return reached
@@ -130,3 +130,49 @@ def test_a_server_does_not_move_where_setup_was_told_socket(reached, monkeypatch
     with pytest.raises(reach.ReachFailed, match="jupyter_endpoint is socket"):
         reached(login, {"direct": GUESS}, endpoint_wanted=None)
     assert not any("endpoint" in order for order in login.orders)
+
+
+@pytest.fixture
+def locked_out(monkeypatch):
+    """The site asks for a one-time password since yesterday: nothing logs in alone, and a person has opened a connection."""
+    monkeypatch.setattr(Connection, "live_master", lambda *_: "/tmp/master")
+    monkeypatch.setattr(Connection, "logs_in_alone", lambda *_: False)
+
+    def opened(held, route, target, *_more, **_options):
+        if held.connection.master is None:
+            raise tunnel.TunnelError("auth", "Permission denied")
+        return tunnel.Opened(route=route, port=9000, url="http://127.0.0.1:9000/", command="ssh", pid=1, changed=True)
+
+    monkeypatch.setattr(tunnel.Tunnel, "open", opened)
+
+
+@pytest.mark.parametrize("route", ["auto", "relay"])
+def test_a_site_that_began_to_ask_is_reached_by_the_connection_that_is_open(reached, locked_out, route):
+    reached.state.remember_site(SITE, route="relay", login="own")
+    assert reached(Login(), {}, mode="open", route=route)["open"]
+    assert reached.state.site(SITE) == {"route": "relay", "login": "shared"}
+
+
+def test_what_was_begun_by_another_way_in_is_not_taken(reached, locked_out, monkeypatch):
+    reached.state.remember_site(SITE, route="relay", login="own")
+    begun = tunnel.Tunnel(Connection.from_arguments("login", "carol"), "default", reached.state)
+    abandoned = []
+    monkeypatch.setattr(begun, "abandon", lambda: abandoned.append(True))
+    assert reached(Login(), {}, mode="open", _begun=begun)["open"] and abandoned
+
+
+def test_a_node_that_refuses_is_not_taken_for_a_login_that_asks(reached, locked_out, monkeypatch):
+    monkeypatch.setattr(Connection, "logs_in_alone", lambda *_: True)
+    reached.state.remember_site(SITE, route="jump", login="own")
+    with pytest.raises(reach.ReachFailed, match="Permission denied"):
+        reached(Login(), {}, mode="open", route="jump")
+    assert reached.state.site(SITE)["login"] == "own"
+
+
+def test_a_check_says_whether_a_tunnel_would_be_opened_and_remembers_nothing(reached, monkeypatch):
+    reached.state.remember_site(SITE, route="relay")
+    for up in (False, True):
+        monkeypatch.setattr(tunnel.Tunnel, "is_up", lambda *_, up=up: up)
+        assert reached(Login(), {}, mode="open", check=True)["changed"] is not up
+        assert not reached(Login(), {}, mode="emit", check=True)["changed"]
+    assert reached.state.names() == []

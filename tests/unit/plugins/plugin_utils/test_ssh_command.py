@@ -3,14 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Connections from Ansible's variables, and commands that shells hand on unchanged."""
 
+import dataclasses
 import shlex
 import subprocess
+import types
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import ssh_command
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     BadConnection,
     Connection,
     Unquotable,
+    alone,
     as_posix,
     as_windows,
 )
@@ -203,3 +207,46 @@ def test_real_commands_survive_windows(argv):
 def test_what_the_two_read_differently_is_refused(word):
     with pytest.raises(Unquotable):
         as_windows(["ssh", word])
+
+
+def test_login_nodes_of_one_name_behind_two_gates_are_two_sites():
+    plain = Connection.from_arguments("login", "carol").site
+    assert plain == "carol@login:22" == Connection.from_arguments("login", "carol", None, "-i key -C").site
+    gates = {Connection.from_arguments("login", "carol", None, arguments).site
+             for arguments in ("-J gate-a", "-J gate-b", "-o ProxyCommand='nc gate-c 22'", "-F config", "-o HostName=other")}
+    assert len(gates | {plain}) == 6
+
+
+def test_an_address_of_ipv6_stays_one_in_a_jump():
+    argv = Connection.from_arguments("2001:db8::1", "carol", 2222).second_hop("node1")
+    assert argv[argv.index("-J") + 1] == "carol@[2001:db8::1]:2222"
+
+
+def test_a_typed_command_shares_no_connection_unless_it_is_meant_to():
+    connection = Connection.from_arguments("login", "carol")
+    assert alone(connection.arguments("-N"))[:3] == ["ssh", "-S", "none"]
+    sharing = connection.sharing("/tmp/m").arguments("-N")
+    assert alone(sharing) == sharing
+    assert alone([]) == []
+
+
+def test_a_control_path_with_tokens_is_what_ssh_makes_of_it(tmp_path):
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"""#!/bin/sh
+case "$*" in
+  *"-o ControlPath={tmp_path}/cm-%C"*-G*) echo "controlpath {tmp_path}/cm-resolved" ;;
+  *-G*) echo "controlpath none" ;;
+  *"-S {tmp_path}/cm-resolved -O check"*) exit 0 ;;
+  *) exit 255 ;;
+esac
+""")
+    ssh.chmod(0o755)
+    connection = dataclasses.replace(Connection.from_arguments("login", executable=str(ssh)), masters=(f"{tmp_path}/cm-%C",))
+    assert connection.live_master() is None
+    (tmp_path / "cm-resolved").touch()
+    assert connection.live_master() == f"{tmp_path}/cm-resolved"
+
+
+def test_a_control_path_of_the_inventory_counts_with_its_tokens():
+    options = {"ssh_args": "-o ControlMaster=auto -o ControlPersist=10m -o ControlPath=/tmp/cm-%C"}
+    assert ssh_command._masters(types.SimpleNamespace(get_option=options.get)) == ("/tmp/cm-%C",)

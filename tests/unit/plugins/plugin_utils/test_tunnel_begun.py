@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, routes
@@ -56,3 +57,12 @@ def test_what_was_begun_is_taken_over_for_the_same_command_only(tunnel):
     other = tunnel._begun[0]
     assert tunnel._take_begun(tunnel.command("jump", ready, tunnel.begun_port)) is None
     assert not alive(other)
+
+
+def test_a_port_that_is_in_use_is_left_to_open_which_can_tell_whose_it_is(tunnel):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        tunnel.state.save(tunnel.key, {"port": port})
+        tunnel.begin(routes.Target.of_a_start(STARTING))
+        assert tunnel.begun_port is None
+        assert tunnel.state.load(tunnel.key) == {"port": port}, "it comes back to its port, and nobody was told of another"
