@@ -7,7 +7,6 @@ The controller sends these sources over stdin (``plugin_utils/remote.py``); setu
 them as ``program.pyz``, which ``~/.jupyter_connect`` and the keeper call by command line.
 """
 
-import hashlib
 import importlib
 import json
 import os
@@ -44,6 +43,8 @@ COMMANDS = {
 # The sources of this program by relative path, set by the controller's payload, or the archive that it was loaded from.
 SOURCES = {}
 ARCHIVE = None
+# Which version an archive is can be read, as it stands, in this many of its first bytes (zip_application.py).
+HEAD = 128
 
 
 def sources():
@@ -64,6 +65,9 @@ def digest(sources):
 
     :param sources: dict, relative path -> text.
     """
+    # A launch asks for it on the laptop only.
+    import hashlib
+
     return hashlib.sha256(json.dumps(sorted(sources.items())).encode("ascii")).hexdigest()[:16]
 
 

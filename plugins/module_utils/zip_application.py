@@ -15,7 +15,7 @@ import sys
 import zipfile
 
 from . import commands
-from .program import digest
+from .program import HEAD, digest
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -30,8 +30,6 @@ from hpc_jupyter_keeper.main import main
 sys.exit(main(sys.argv))
 """)
 KEEPER_SOURCES = "keeper/"
-#: Which version an archive is can be read, as it stands, in this many of its first bytes.
-HEAD = 128
 
 # Runs under the Python that is compiled for, which unlike Python 3.6 can say of bytecode that it needs no comparison
 # with a source's time (PEP 552).

@@ -25,8 +25,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import DEFAULT_BATCH_DIR
-from ansible_collections.hpc.jupyter.plugins.module_utils.program import VERBS, digest
-from ansible_collections.hpc.jupyter.plugins.module_utils.zip_application import HEAD
+from ansible_collections.hpc.jupyter.plugins.module_utils.program import HEAD, VERBS, digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     LOGIN_VARIABLES,
     BadConnection,
@@ -120,6 +119,9 @@ def sources_for(verb: str) -> dict[str, str]:
             # A module of a package needs the package itself, whether or not somebody names it.
             packages = [str(parent / "__init__.py") for parent in pathlib.PurePosixPath(path).parents]
             wanted += _imports(path, every) + [package for package in packages if package in every]
+            if path == "schedulers/__init__.py":
+                # Which one it imports, only the login node knows.
+                wanted += [other for other in every if other.startswith("schedulers/")]
     return chosen
 
 

@@ -1,19 +1,29 @@
 # Copyright: (c) 2026, hpc.jupyter contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The schedulers, by name. A further one is one file here and one line in ``_CLASSES``."""
+"""The schedulers, by name. A further one is one file here and one line in ``_CLASSES``.
 
-from . import _locate, base, local, openpbs, slurm, slurm_pbs, torque
+Each file is imported when its scheduler is asked for: a launch waits for the program to start.
+"""
 
-# In the order in which detect prefers them.
-_CLASSES = (
-    slurm.Slurm,
-    openpbs.OpenPBS,
-    torque.Torque,
-    slurm_pbs.SlurmPBS,
-    local.Local,
-)
-NAMES = tuple(cls.name for cls in _CLASSES)
+import importlib
+
+from . import base
+
+# name -> (file, class), in the order in which detect prefers them.
+_CLASSES = {
+    "slurm": ("slurm", "Slurm"),
+    "openpbs": ("openpbs", "OpenPBS"),
+    "torque": ("torque", "Torque"),
+    "slurm_pbs": ("slurm_pbs", "SlurmPBS"),
+    "local": ("local", "Local"),
+}
+NAMES = tuple(_CLASSES)
+
+
+def _class(name):
+    module, cls = _CLASSES[name]
+    return getattr(importlib.import_module("." + module, __name__), cls)
 
 
 def get(name, run, commands=None, directory=None, user=None):
@@ -23,9 +33,8 @@ def get(name, run, commands=None, directory=None, user=None):
     :param run: see base.Scheduler, as the rest.
     :raises base.NotFound: there is none of that name.
     """
-    for cls in _CLASSES:
-        if cls.name == name:
-            return cls(run, commands=commands, directory=directory, user=user)
+    if name in _CLASSES:
+        return _class(name)(run, commands=commands, directory=directory, user=user)
     raise base.NotFound("jupyter_scheduler: '%s' is none of auto, %s." % (base.words(str(name)), ", ".join(NAMES)))
 
 
@@ -46,19 +55,22 @@ def detect(run, wanted="auto", modules=()):
     """
     if wanted != "auto" and wanted not in NAMES:
         get(wanted, run)
+    # Setup alone looks for schedulers.
+    from . import _locate
+
     finder = _locate.Finder(run, modules)
     tried = {}
     for source in finder.SOURCES:
         finder.source = source
-        for cls in _CLASSES:
+        for name in NAMES:
             # A notebook on a cluster's login node by mistake is against the rules of most sites: local is never guessed.
-            if wanted != cls.name and (wanted != "auto" or cls is local.Local):
+            if wanted != name and (wanted != "auto" or name == "local"):
                 continue
-            found = cls.detect(finder)
+            found = _class(name).detect(finder)
             if found.commands is not None:
-                return cls.name, found.commands, found.evidence
-            if cls.name not in tried or not found.evidence.startswith(cls.name + ": no "):
-                tried[cls.name] = found.evidence
+                return name, found.commands, found.evidence
+            if name not in tried or not found.evidence.startswith(name + ": no "):
+                tried[name] = found.evidence
     raise base.NotFound(
         "No scheduler was found (%s). Looked in %s. Set jupyter_modules where a module brings its commands, use a login node, or set "
         "'jupyter_scheduler: local' if this host has no batch system and may run notebooks." % ("; ".join(tried.values()), finder.places()))
