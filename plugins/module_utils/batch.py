@@ -65,7 +65,7 @@ def apply(request):
     }
     script = render(
         scheduler.directives(resources, "jupyter-default"), environment, site.path,
-        "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path))
+        "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path), (jupyter or {}).get("python"))
     wanted = [
         (site.program, zip_application.program(sources), 0o600),
         (site.keeper, zip_application.keeper(

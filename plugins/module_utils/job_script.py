@@ -48,7 +48,7 @@ import sys
 sys.exit(not (find_spec("jupyter_server") or find_spec("notebook")))'
 JUPYTER_PYTHON=
 for candidate in %(candidates)s; do
-  if %(container)s"$candidate" -c "$jupyter_probe" >/dev/null 2>&1; then JUPYTER_PYTHON=$candidate; break; fi
+  if %(known)s%(container)s"$candidate" -c "$jupyter_probe" >/dev/null 2>&1; then JUPYTER_PYTHON=$candidate; break; fi
 done
 if [ -z "$JUPYTER_PYTHON" ]; then
   echo "hpc.jupyter: no Jupyter for any of: %(names)s (PATH is $PATH)"
@@ -96,13 +96,17 @@ class Environment(object):
         self.variables = dict(variables or {})
         self.commands = list(commands or ())
 
-    def lines(self):
-        """Return the shell lines that set the environment up and leave JUPYTER_PYTHON set (str)."""
+    def lines(self, known=None):
+        """Return the shell lines that set the environment up and leave JUPYTER_PYTHON set (str).
+
+        :param known: str or None, path of a Python that was seen to have Jupyter: to start one only to ask takes its time.
+        """
         candidates = [self.python] if self.python else ["python3", "python"]
         return self.setup_lines() + _FIND % {
             "candidates": " ".join(shlex.quote(candidate) for candidate in candidates),
             "names": _in_double_quotes(" ".join(candidates)),
             "container": self.container + " " if self.container else "",
+            "known": '[ "$(command -v "$candidate")" = %s ] || ' % shlex.quote(known) if known and not self.container else "",
         }
 
     def setup_lines(self):
@@ -127,13 +131,14 @@ class Environment(object):
         return "".join(parts)
 
 
-def render(directives, environment, batch_dir, submit_command):
+def render(directives, environment, batch_dir, submit_command, python=None):
     """Return the job script.
 
     :param directives: list of str, the scheduler's header lines.
     :param environment: Environment.
     :param batch_dir: str, absolute.
     :param submit_command: str, what a person types to submit it by hand.
+    :param python: str or None, path of the Python that was seen to have Jupyter in this environment.
     """
     container = environment.container + " " if environment.container else ""
     return "\n".join(["#!/bin/bash"] + list(directives) + [
@@ -144,7 +149,7 @@ def render(directives, environment, batch_dir, submit_command):
         "JUPYTER_LAUNCH=",
         "JUPYTER_BATCH_DIR=%s" % shlex.quote(batch_dir),
         _FAILED_EARLY,
-        environment.lines().rstrip("\n"),
+        environment.lines(python).rstrip("\n"),
         "",
         # exec, so that the scheduler's signals reach the keeper.
         'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION" \\\n'

@@ -59,6 +59,19 @@ def test_a_python_may_be_a_name(home, monkeypatch):
     assert run(Environment(python="python-of-jupyter").lines()) == ["python python-of-jupyter"]
 
 
+def test_a_python_that_was_seen_to_have_jupyter_is_not_started_to_ask(home, monkeypatch):
+    program(home / "bin/python3", "echo asked >> ~/asked; exit 1\n")
+    program(home / "bin/python", "echo asked >> ~/asked\n")
+    monkeypatch.setenv("PATH", "%s/bin:%s" % (home, os.environ["PATH"]))
+    assert run(Environment().lines("%s/bin/python3" % home)) == ["python python3"]
+    assert not (home / "asked").exists()
+    # On this host the modules lead elsewhere; in a container the paths are others.
+    for lines in (Environment().lines("/elsewhere/python3"), Environment(container="env").lines("%s/bin/python3" % home)):
+        assert run(lines) == ["python python"]
+        assert (home / "asked").read_text() == 2 * "asked\n"
+        (home / "asked").unlink()
+
+
 def test_module_paths_and_conda_prefixes_are_those_of_the_home(home):
     environment = Environment(modules=["lab"], module_paths=["~/modules", "${SCRATCH}/modules"], conda="~/envs/lab")
     assert run(environment.setup_lines())[:4] == [
