@@ -72,11 +72,13 @@ def explain(record, job, server, places):
     if server.get("phase") == "failed":
         answer["reason"] = printable(server.get("reason") or "The server failed.")
         return answer
-    kind = job.exit_kind if job is not None else None
+    kind = "time_limit" if server.get("cause") == "walltime" else job.exit_kind if job is not None else None
     if job is not None and answer["exit"] is None:
         answer["exit"] = job.exit_code
-    # The keeper only knows the signal that it got; the scheduler knows why.
-    said = "" if server.get("cause") == "signal" and kind in ("time_limit", "cancelled") else server.get("reason") or ""
+    said = server.get("reason") or ""
+    if server.get("cause") in ("signal", "walltime") and kind in ("time_limit", "cancelled"):
+        # The keeper only knows the signal that it got; the scheduler knows why. And what to do next is known here.
+        said, answer["cause"] = "", kind
     reason = printable(said) or _ENDINGS.get(kind, "The session is over.")
     if kind in ("failed", "unknown") and not server:
         text = "\n".join(lines)

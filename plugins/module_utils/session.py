@@ -327,6 +327,8 @@ def _state(record, job, server):
     phase = server.get("phase")
     if job is not None and job.state == "finished":
         clean = job.exit_kind in ("clean", "cancelled", "time_limit") or job.exit_kind == "unknown" and phase in ("stopping", "ended")
+        # It ends with a bad status on its own accord, so that a successor starts.
+        clean = clean or server.get("cause") == "walltime"
         if phase == "failed" or not clean:
             return "failed", server.get("reason") or job.reason
         return "finished", server.get("reason") or job.reason

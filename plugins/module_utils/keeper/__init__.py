@@ -17,6 +17,6 @@ DIR/sessions/NAME only:
     job.out        the scheduler's, with what the job script prints; the keeper's words go there while server.log is not open
     config/        written, removed at the end: the settings of this one server, with its token
 
-Exit status: 0 after an end that somebody wanted (stop, idle, Shut Down in the browser), 143 when the scheduler sent SIGTERM, 1 when the
-server failed. A successor held on `afternotok` therefore starts after the last two only.
+Exit status: 0 after an end that somebody wanted (stop, idle, Shut Down in the browser), 143 when the walltime is about to be up or the
+scheduler sent SIGTERM, 1 when the server failed. A successor held on `afternotok` therefore starts after the last two only.
 """

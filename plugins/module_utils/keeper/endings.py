@@ -29,7 +29,7 @@ class Refused(Exception):
 class Ended(Exception):
     """Somebody wants the job to end.
 
-    :ivar cause: "stop", "idle", "shutdown", "signal" or "superseded".
+    :ivar cause: "stop", "idle", "shutdown", "walltime", "signal" or "superseded".
     :ivar reason: a sentence for the person.
     :ivar status: exit status of the keeper.
     """

@@ -26,7 +26,7 @@ from .log import Log
 from .node_directory import node_directory
 from .notices import Notices
 from .private_files import private_directory
-from .processes import ask_command, become_subreaper, descendants
+from .processes import age, ask_command, become_subreaper, descendants
 from .renewals import Renewals
 from .reverse import Reverse
 from .server import Server
@@ -85,8 +85,13 @@ class Keeper(object):
         private_directory(self.directory)
         self.job, site = load(self.batch_dir, self.directory, not self.launch, session_id)
         self.control = Control(self.directory, not self.launch)
-        ends, left = time_of_end(os.environ, self.job["walltime"] or time_left(os.environ, ask_command), time.time())
-        self.countdown = Countdown(left, self.job["walltime_warnings"] or [])
+        used, now = age(), time.time()
+        ends, left = time_of_end(os.environ, self.job["walltime"], now, used)
+        if left is None:
+            qstat = (site.get("commands") or {}).get("qstat")
+            left = time_left(os.environ, ask_command, used, qstat if qstat and os.path.exists(qstat) else "qstat")
+            ends = None if left is None else int(now + left)
+        self.countdown = Countdown(left, self.job["walltime_warnings"] or [], float(self.job["stop_grace"]))
         self.status.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"], ends=ends)
         self.notices = Notices(self.session, self.job["root_dir"], self.log.say)
         self.renewals.count, self.renewals.python = self.job["renewals"], site.get("python")
@@ -249,14 +254,19 @@ class Keeper(object):
             raise Ended("idle", "No kernel and no terminal did anything for %s (jupyter_idle_timeout)." % moment(timeout), 0)
 
     def look_at_walltime(self):
-        """Warn before the end of the job, each time that was asked for."""
+        """Warn before the end of the job, each time that was asked for, and end in good time."""
         left = self.countdown.due()
-        if left is None:
-            return
+        if left is not None:
+            self.warn(left)
+        if self.countdown.over():
+            raise Ended("walltime", "The job reached its walltime.", 143)
+
+    def warn(self, left):
+        """Say wherever the person may look that so many seconds are left."""
         ends = time.time() + left
         message = "The job of this Jupyter session (%s%s) ends at %s, in %s. %s" % (
             self.session, ", job %s" % self.status["job"] if self.status["job"] else "", time.strftime("%H:%M", time.localtime(ends)), moment(left),
-            "Save your work; a new job then takes over, with new kernels." if self.renewals.wanted() else
+            "Save your work; a new job then takes over, with new kernels." if self.renewals.follows() else
             "Save your work; its kernels end with it.")
         self.log.say(message)
         self.status.publish(warning={"ends": self.status["ends"], "message": message})
@@ -286,10 +296,14 @@ class Keeper(object):
         self.status.publish(phase="stopping", reason=ended.reason, cause=ended.cause)
         if ended.status == 0 and not superseded:
             self.renewals.drop()
-        # After the scheduler's SIGTERM a SIGKILL follows, at some sites 5 seconds later: then server.json must be done.
-        grace = float(self.job["stop_grace"])
+        grace, in_order = float(self.job["stop_grace"]), True
+        if ended.cause == "walltime":
+            grace = self.countdown.grace
+        elif ended.status != 0:
+            # After the scheduler's SIGTERM a SIGKILL follows, at some sites 5 seconds later: then server.json must be done.
+            grace, in_order = min(4.0, grace), False
         if self.server:
-            self.server.end(grace if ended.status == 0 else min(4.0, grace), ask=ended.status == 0)
+            self.server.end(grace, ask=in_order)
         self.end_orphans()
         self.status.publish(phase="ended")
 

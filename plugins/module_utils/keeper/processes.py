@@ -57,6 +57,17 @@ def descendants(root):
     return found
 
 
+def age():
+    """Seconds since this process was started, as whatever program: a job script becomes its keeper. 0 where the system doesn't say."""
+    try:
+        with io.open("/proc/self/stat", "r", encoding="utf-8", errors="replace") as stream:
+            started = int(stream.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        with io.open("/proc/uptime", "r", encoding="ascii") as stream:
+            return max(0.0, float(stream.read().split()[0]) - started)
+    except (IOError, OSError, ValueError, IndexError):
+        return 0.0
+
+
 def become_subreaper():
     """Inherit the orphans of the job's processes (Linux), so that none is left when the job ends."""
     try:

@@ -38,12 +38,19 @@ class Renewals(object):
         self.python = None
         self.adopting = None
 
+    def _record(self):
+        try:
+            return read_json(os.path.join(self.directory, "record.json")) or {}
+        except (ValueError, IOError, OSError):
+            return {}
+
+    def follows(self):
+        """Whether a successor is there, waiting for the end of this job: the last of a chain has none."""
+        return bool(self._record().get("successor"))
+
     def wanted(self):
         """Whether jobs of this session have successors."""
-        try:
-            record = read_json(os.path.join(self.directory, "record.json")) or {}
-        except (ValueError, IOError, OSError):
-            record = {}
+        record = self._record()
         return bool(self.count or record.get("renewals") or record.get("successor"))
 
     def adopt(self, job):

@@ -10,22 +10,42 @@ import re
 from .compat import monotonic
 
 
-def time_left(env, ask):
-    """Seconds that Slurm says are left, for a job whose walltime nobody told us (submitted by hand); None where it doesn't say."""
-    said = (ask(["squeue", "-h", "-j", env["SLURM_JOB_ID"], "-o", "%L"]) or "").strip() if env.get("SLURM_JOB_ID") else ""
-    match = re.match(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)$", said)
+EARLY = 10.0  # seconds, besides those that the server is given, by which we end before the scheduler would kill us
+
+
+def time_left(env, ask, used=0.0, qstat="qstat"):
+    """Seconds that the scheduler says are left, for a job whose walltime nobody told us; None where it doesn't say.
+
+    Such a job was submitted by hand, or has the walltime of its queue.
+
+    :param used: seconds that the job has run.
+    :param qstat: path of that command.
+    """
+    if env.get("SLURM_JOB_ID"):
+        return _duration((ask(["squeue", "-h", "-j", env["SLURM_JOB_ID"], "-o", "%L"]) or "").strip())
+    if env.get("PBS_JOBID"):
+        found = re.search(r"^\s*Resource_List\.walltime = (\S+)$", ask([qstat, "-f", env["PBS_JOBID"]]) or "", re.MULTILINE)
+        whole = _duration(found.group(1)) if found else None
+        return None if whole is None else max(1.0, whole - used)
+    return None
+
+
+def _duration(text):
+    """Seconds of D-HH:MM:SS, HH:MM:SS or MM:SS; None for anything else."""
+    match = re.match(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)$", text)
     if not match:
         return None
     days, hours, minutes, seconds = [int(number or 0) for number in match.groups()]
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def time_of_end(env, walltime, now):
+def time_of_end(env, walltime, now, used=0.0):
     """When the job must end.
 
     The scheduler's clock and the node's may differ, so its two times count as a duration, and as a date only for others to read.
 
     :param walltime: seconds of job.json, or None.
+    :param used: seconds that the job has run.
     :returns: (epoch for people or None, seconds from now or None)
     """
     try:
@@ -41,22 +61,31 @@ def time_of_end(env, walltime, now):
         pass
     if not walltime:
         return None, None
-    return int(now + float(walltime)), float(walltime)
+    left = max(1.0, float(walltime) - used)
+    return int(now + left), left
 
 
 class Countdown(object):
-    """Tells when a warning is due before the end of the job.
+    """Tells when a warning is due before the end of the job, and when it is time to end.
 
     :param left: seconds until the job must end, or None.
     :param early: seconds before that end at which to warn.
+    :param grace: seconds that the server is given for its own end.
     """
 
-    def __init__(self, left, early):
+    def __init__(self, left, early, grace=10.0):
         self.ends = None if left is None else monotonic() + left
         self.warnings = []
+        # A short job is to be of some use.
+        self.margin = min(EARLY + grace, (left or 0) / 10.0)
+        self.grace = min(grace, self.margin / 2.0)
         if left:
             # A short job is warned in its last fifth, not from its first minute on.
             self.warnings = sorted((min(float(seconds), left / 5.0) for seconds in early), reverse=True)
+
+    def over(self):
+        """Whether it is time to end: by ourselves and in order, before the scheduler kills the job."""
+        return self.ends is not None and monotonic() >= self.ends - self.margin
 
     def due(self):
         """Seconds that are left when it is time for a warning; None when it isn't."""

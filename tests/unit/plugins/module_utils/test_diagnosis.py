@@ -4,7 +4,7 @@
 """Why a session ended, as its person is told."""
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import diagnosis
+from ansible_collections.hpc.jupyter.plugins.module_utils import diagnosis, session
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import SessionPlaces
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 
@@ -43,6 +43,15 @@ def test_what_a_keeper_chose_of_its_log_is_left_alone(places):
     write(places.output, "Welcome to the node\n")
     answer = diagnosis.explain({}, failed(), {"phase": "failed", "reason": "It died.", "log_tail": ["ImportError"]}, places)
     assert answer["log_tail"] == ["ImportError"] and answer["reason"] == "It died."
+
+
+@pytest.mark.parametrize("kind, cause", [(base.FAILED, "walltime"), (base.TIME_LIMIT, "signal")])
+def test_a_walltime_is_one_whoever_ends_the_job(places, kind, cause):
+    server = {"phase": "ended", "cause": cause, "reason": "It ended."}
+    job = base.Job("7", state=base.FINISHED, exit_kind=kind, exit_code=143)
+    answer = diagnosis.explain({}, job, server, places)
+    assert answer["cause"] == "time_limit" and "jupyter_renewals" in answer["reason"]
+    assert session._state({"job": "7"}, job, server)[0] == "finished"
 
 
 @pytest.mark.parametrize("text, cause", [

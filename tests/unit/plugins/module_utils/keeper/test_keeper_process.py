@@ -155,7 +155,7 @@ def test_an_ended_certificate(job, tmp_path):
 
 
 def test_a_home_that_takes_no_files_does_not_end_the_server(job):
-    job.start(job={"idle_timeout": 5, "walltime": 6}).await_phase("ready")
+    job.start(job={"idle_timeout": 11, "walltime": 12}).await_phase("ready")
     away = job.directory.with_name("away")
     job.directory.rename(away)
     # The warning before the end is what it wants to write; the scheduler's own file gets it instead.
@@ -173,7 +173,7 @@ def test_the_end_of_the_job_is_announced_and_the_notice_goes_with_it(job, python
     stale.write_text("x\n(hpc.jupyter session s)\n")
     foreign = notebooks / "JUPYTER-ENDS-AT-00-01.txt"
     foreign.write_text("a user's own\n")
-    job.start(python, job={"walltime": 5, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
+    job.start(python, job={"walltime": 8, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
     assert not stale.exists()
     assert job.state()["ends"]
     wait_for(lambda: job.state().get("warning"), "the warning")
@@ -201,6 +201,26 @@ def test_renewals_are_seen_to(job, python):
     calls.unlink()
     assert job.start(python, LOCAL_JOBID="local-here-1-2").await_phase("ready")["job"] == "local-here-1-2"
     assert not calls.exists(), "a process below this job would end with it"
+
+
+def test_at_its_walltime_the_job_ends_by_itself_and_its_successor_starts(job):
+    job.write("record.json", {"id": "f" * 32, "job": "42", "jobs": [], "renewals": 2, "successor": "43"})
+    calls = job.batch / "calls"
+    (job.batch / "program.pyz").write_text("import sys\nopen(%r, 'a').write(sys.argv[1] + '\\n')\n" % str(calls))
+    begun = time.monotonic()
+    job.start(job={"walltime": 15}, SLURM_JOB_ID="42").await_phase("ready")
+    assert job.process.wait(30) == 143
+    assert 10 < time.monotonic() - begun < 15, "before the scheduler's own end"
+    assert (job.state()["phase"], job.state()["cause"]) == ("ended", "walltime")
+    assert "a new job then takes over" in job.state()["warning"]["message"]
+    assert "drop-successor" not in calls.read_text() and not (job.directory / "config").exists()
+
+
+def test_the_last_job_of_a_chain_announces_no_other(job):
+    job.write("record.json", {"id": "f" * 32, "job": "42", "jobs": ["41"], "renewals": 1, "successor": None})
+    job.start(job={"walltime": 12, "renewals": 1}, SLURM_JOB_ID="42").await_phase("ready")
+    wait_for(lambda: job.state().get("warning"), "the warning")
+    assert "its kernels end with it" in job.state()["warning"]["message"]
 
 
 @pytest.mark.parametrize("behaviour", ["good", "die 1 on the way"])
