@@ -19,6 +19,7 @@ class Connection(http_client.HTTPConnection):
 
     def __init__(self, endpoint, timeout):
         http_client.HTTPConnection.__init__(self, "localhost", timeout=timeout)
+        self.strict = 1  # else Python 2.7 takes anything for an answer of HTTP/0.9, with status 200
         self.endpoint = endpoint
 
     def connect(self):

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import time
+import traceback
 
 from . import claim, endpoint
 from .activity import Activity
@@ -372,6 +373,10 @@ class Keeper(object):
             self.fail(Failure("disk-full" if full else "config-error",
                               ("The disk is full or your quota is used up (%s). Make room and launch again." if full else
                                "A file of the session can't be used: %s.") % printable(str(error))))
+        except Exception as error:  # whatever it is, the person hears of it at once, and not after the walltime
+            self.log.say(traceback.format_exc())
+            self.fail(Failure("internal", "The keeper of the job broke: %s: %s. That is an error of hpc.jupyter; the session's log has more."
+                              % (type(error).__name__, printable(str(error)))))
         finally:
             self.clean_up()
         return status

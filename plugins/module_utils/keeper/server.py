@@ -107,8 +107,8 @@ class Server(object):
         while True:
             if self.child.poll() is not None:
                 raise Failure(*explain(self.log.text(), self.child.returncode))
-            if self._answers(place):
-                break
+            if self._answers(place) and self._refuses_strangers():
+                return
             if monotonic() >= next_look:
                 look_for_orders()
                 next_look = monotonic() + ORDER_STEP
@@ -118,11 +118,22 @@ class Server(object):
                               "The server did not answer within %d seconds (start_timeout). The node or the file system may be slow, or the "
                               "end of its log may tell more." % self.job["start_timeout"])
             self.signals.wait(ANSWER_STEP)
+
+    def _refuses_strangers(self):
+        """Whether the server keeps its doors shut; False while it does not say.
+
+        :raises Failure: it lets anybody in.
+        """
         # One request is not enough to judge by: some pages are meant for strangers.
         for path in ("api/contents", "api/kernels"):
-            if self._stranger(path)[0] == 200:
+            try:
+                status = self._stranger(path)[0]
+            except (IOError, OSError, http_client.HTTPException):
+                return False  # busy with its first steps: it loads its extensions, or looks through a slow file system
+            if status == 200:
                 raise Failure("open-server", "The server would let anybody in without a password: it answered a stranger at /%s. It was stopped. Look "
                                              "at the settings in your ~/.jupyter that switch authentication off." % path)
+        return True
 
     def _stranger(self, path):
         """What the server answers to somebody without token."""

@@ -5,7 +5,8 @@
 
 It runs under Python 2.7 too. FAKE in the environment says how it behaves:
 good, open (no authentication), deaf (never listens), stranger (without our header), stubborn (ignores SIGTERM), or
-"die STATUS TEXT" (prints the text and ends).
+"die STATUS TEXT" (prints the text and ends), slow (drops the first two requests of a stranger, and the next it answers with
+no HTTP).
 """
 import io
 import json
@@ -35,6 +36,9 @@ if BEHAVIOUR == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+dropped = []
+
+
 def answer(connection):
     data = b""
     while b"\r\n\r\n" not in data:
@@ -51,6 +55,12 @@ def answer(connection):
         body = '{"version": "2.99.0"}'
     elif not known:
         status, body = 403, "{}"
+        if BEHAVIOUR == "slow" and len(dropped) < 3:
+            dropped.append(path)
+            if len(dropped) == 3:
+                connection.sendall(b"?\r\n\r\n")
+            connection.close()
+            return
     headers = "" if BEHAVIOUR == "stranger" else "".join("%s: %s\r\n" % item for item in app["tornado_settings"]["headers"].items())
     connection.sendall(("HTTP/1.1 %d X\r\n%sContent-Length: %d\r\n\r\n%s" % (status, headers, len(body), body)).encode("ascii"))
     connection.close()

@@ -14,8 +14,9 @@ import sys
 import time
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import zip_application
 from ansible_collections.hpc.jupyter.plugins.module_utils.keeper import log as keeper_log
-from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, wait_for
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, sources, wait_for
 
 
 def test_the_whole_life(job, python):
@@ -54,6 +55,21 @@ def test_one_that_never_listens_is_given_up(job, python):
     assert job.start(python, "deaf", {"start_timeout": 1}).process.wait(30) == 1
     state = job.state()
     assert (state["phase"], state["cause"]) == ("failed", "unknown") and "start_timeout" in state["reason"]
+
+
+def test_one_that_is_busy_after_its_first_answer_is_waited_for(job, python):
+    assert job.start(python, "slow").await_phase("ready")["cause"] is None
+
+
+def test_an_error_of_the_keeper_is_told_as_one(job, python):
+    archive = job.batch / "keeper.pyz"
+    broken = {name: text.replace("def find_jupyter(", "def find_jupyter(*_ignored):\n    return {}['no such key']\n\n\ndef _find_jupyter(")
+              for name, text in sources().items()}
+    archive.write_bytes(zip_application.keeper(broken).pack())
+    assert job.start(python).process.wait(30) == 1
+    state = job.state()
+    assert (state["phase"], state["cause"]) == ("failed", "internal") and "no such key" in state["reason"]
+    assert "Traceback" in job.log()
 
 
 def test_stop_while_it_starts(job):
