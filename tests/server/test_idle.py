@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Idle servers end, open tabs or not; whatever computes is never cut."""
 
+import os
+import shutil
+import signal
 import time
 
 import pytest
@@ -92,3 +95,27 @@ def test_a_program_in_a_terminal_is_work_and_a_prompt_is_not(serve, certificates
     wait_for(lambda: not sleeping(), "the end of the program")
     assert_it_ends_idle(server, time.monotonic() - 1)
     connection.close()
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="no tmux here")
+def test_a_program_in_a_detached_tmux_is_work_and_an_empty_one_is_not(serve):
+    server = serve("lab", {}, idle_timeout=LIMIT)
+    server.await_ready()
+    name = server.json("POST", "/api/terminals")["name"]
+
+    import websocket
+    connection = websocket.create_connection("ws://127.0.0.1/terminals/websocket/%s" % name, socket=server.connect(), timeout=20,
+                                             header=["Authorization: token " + server.token()], suppress_origin=True)
+    wait_for(lambda: '"stdout"' in connection.recv(), "the prompt")
+    connection.send('["stdin", "tmux new -d; tmux new -d sleep 1000\\r"]')
+
+    def sleeping():
+        return [pid for pid, (argv, _env) in server.processes().items() if argv.startswith(b"sleep\x001000")]
+
+    wait_for(sleeping, "the program")
+    server.request("DELETE", "/api/terminals/" + name)
+    connection.close()
+    assert_it_outlives_the_limit(server)
+    os.kill(int(sleeping()[0]), signal.SIGTERM)
+    wait_for(lambda: not sleeping(), "the end of the program")
+    assert_it_ends_idle(server, time.monotonic() - 1)

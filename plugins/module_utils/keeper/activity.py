@@ -9,9 +9,11 @@ import os
 
 from .compat import monotonic
 
-# Programs that wait in a terminal for somebody to type: they are no work, however long they have been open.
+# Programs that wait in a terminal for somebody to type, or serve others: they are no work, however long they have been open.
 WAITING_PROGRAMS = frozenset("""bash sh dash zsh fish ksh csh tcsh vi vim vim.basic vim.tiny nvim view nano pico emacs emacs-nox joe mcedit mc less more most
-    man pager top htop atop watch tmux screen ssh-agent""".split())
+    man pager top htop atop watch tmux screen ssh-agent gpg-agent dbus-daemon dbus-launch gvfsd dconf-service""".split())
+# Of these, the ones whose windows live on without a terminal of ours.
+MULTIPLEXERS = ("tmux", "screen")
 
 # Of one core: what the processes of a session use together while they only sit there (heartbeats, polling) stays far below.
 WORKING_SHARE = 0.1
@@ -28,6 +30,7 @@ class Activity(object):
         self.seen = None
         self.cpu = None
         self.looked = None
+        self.of_terminals = set()
 
     def look(self, kernels, terminals, processes, server_pid):
         """Take one look.
@@ -44,21 +47,43 @@ class Activity(object):
                 sorted((pid, terminal_times(shell.terminal)) for pid, shell in shells.items())]
         cpu = sum(process.cpu for process in processes if process.pid != server_pid)
         working = any(kernel.get("execution_state") == "busy" for kernel in kernels)
-        # Whatever runs in a terminal is work (an srun uses no processor here while its tasks compute elsewhere), an editor left open is not.
-        parents = dict((process.pid, process.parent) for process in processes)
+        # Whatever was begun in a terminal is work (an srun uses no processor here while its tasks compute elsewhere), an editor left open is not.
+        self.of_terminals = begun_in_terminals(processes, shells, self.of_terminals)
         for process in processes:
-            if process.name in WAITING_PROGRAMS or process.state == "Z":
-                continue
-            above = process.parent
-            while above in parents and above not in shells:
-                above = parents[above]
-            working = working or above in shells
+            if process.key in self.of_terminals and process.state != "Z" and program(process) not in WAITING_PROGRAMS:
+                working = True
         if self.looked is not None and cpu - self.cpu > WORKING_SHARE * (now - self.looked):
             working = True  # a thread or child of a kernel that calls itself idle
         if working or (self.seen is not None and seen != self.seen):
             self.last = now
         self.seen, self.cpu, self.looked = seen, cpu, now
         return now - self.last
+
+
+def begun_in_terminals(processes, shells, before):
+    """Which processes somebody began in a terminal of the session: also those that live on without it, in a detached tmux or by nohup.
+
+    :param processes: the descendants of the keeper, which inherits whatever lost its parent.
+    :param shells: those of them by pid that the server's terminals began with.
+    :param before: what this said at the last look: a terminal that was closed since is not there any more to tell of.
+    :returns: set of ``Process.key``.
+    """
+    by_pid = dict((process.pid, process) for process in processes)
+    found = set()
+    for process in processes:
+        chain = process
+        while chain is not None and chain.pid not in shells:
+            if chain.key in before or program(chain) in MULTIPLEXERS:
+                break
+            chain = by_pid.get(chain.parent)
+        if chain is not None and process.pid not in shells:
+            found.add(process.key)
+    return found
+
+
+def program(process):
+    """What a process runs: "tmux: server" and "tmux: client" are tmux, "SCREEN" is screen."""
+    return process.name.split(":")[0].lower()
 
 
 def terminal_times(number):

@@ -21,6 +21,7 @@ class Process(object):
 
     :ivar terminal: number N of its /dev/pts/N, or None.
     :ivar cpu: seconds of processor time that it and its waited-for children used.
+    :ivar key: what no later process has, even if it gets the same number.
     """
 
     def __init__(self, pid, line):
@@ -35,6 +36,7 @@ class Process(object):
         major, minor = (number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xfff00)
         self.terminal = minor + 256 * (major - 136) if 136 <= major <= 143 else None
         self.cpu = sum(int(value) for value in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+        self.key = (pid, fields[19])
 
 
 def descendants(root):

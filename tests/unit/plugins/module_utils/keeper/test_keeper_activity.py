@@ -30,8 +30,8 @@ def look(monkeypatch):
     return after
 
 
-def process(pid, parent, name, terminal=None, cpu=0.0, state="S"):
-    found = processes.Process(pid, "%d (%s) %s %d 0 0 %d 0 0 0 0 0 0 0 0 0 0" % (pid, name, state, parent, 0 if terminal is None else (136 << 8) + terminal))
+def process(pid, parent, name, terminal=None, cpu=0.0, state="S", started=1):
+    found = processes.Process(pid, "%d (%s) %s %d 0 0 %d 0 0 0 0 0 0 0 0 0 0 20 0 1 0 %d" % (pid, name, state, parent, 0 if terminal is None else (136 << 8) + terminal, started))
     found.cpu = cpu
     return found
 
@@ -58,3 +58,32 @@ def test_computing_counts_whoever_computes(look):
     assert look(5, processes=[process(12, 10, "python", cpu=50.2)]) == 10
     assert look(5, processes=[process(12, 10, "python", cpu=52.0)]) == 0
     assert look(5, processes=[process(10, 1, "jupyter", cpu=99.0), process(12, 10, "python", cpu=52.0)]) == 5, "the server itself does not"
+
+
+KEEPER, SERVER = 1, 10
+
+
+def test_an_empty_tmux_is_no_work_and_a_program_in_a_detached_one_is(look):
+    shell = process(11, SERVER, "bash", terminal=3)
+    client, server = process(12, 11, "tmux: client", terminal=3), process(13, KEEPER, "tmux: server")
+    window = process(14, 13, "bash", terminal=4)
+    assert look(5, processes=[shell, client, server, window]) == 5
+    assert look(5, processes=[server, window, process(15, 14, "srun", terminal=4)]) == 0, "the terminal was closed"
+    assert look(5, processes=[server, window]) == 5
+    assert look(5, processes=[process(16, KEEPER, "SCREEN"), process(17, 16, "zsh", terminal=5), process(18, 17, "mpiexec", terminal=5)]) == 0
+
+
+def test_a_program_that_outlives_its_terminal_is_work(look):
+    shell = process(11, SERVER, "bash", terminal=3)
+    assert look(5, processes=[shell, process(12, 11, "mpiexec", terminal=3)]) == 0
+    assert look(5, processes=[process(12, KEEPER, "mpiexec")]) == 0, "nohup, and its terminal is closed"
+    assert look(5, processes=[process(12, KEEPER, "mpiexec"), process(13, 12, "hydra_pmi_proxy")]) == 0
+    assert look(5, processes=[process(13, KEEPER, "hydra_pmi_proxy")]) == 0
+    assert look(5, processes=[process(13, KEEPER, "gpg-agent", started=2)]) == 5, "another process of the same number"
+
+
+def test_what_a_kernel_leaves_behind_is_no_work_by_itself(look):
+    running = process(12, SERVER, "python")
+    assert look(5, processes=[running, process(13, 12, "ipcontroller")]) == 5
+    assert look(5, processes=[process(13, KEEPER, "ipcontroller")]) == 10
+    assert look(5, processes=[process(13, KEEPER, "ipcontroller", cpu=5.0)]) == 0, "but computing is"

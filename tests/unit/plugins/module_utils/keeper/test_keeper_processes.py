@@ -14,5 +14,5 @@ def test_ask_command():
 
 
 def test_a_process_name_may_hold_anything():
-    found = processes.Process(7, "7 (a) b (c) R 3 0 0 34819 0 0 0 0 0 0 %d 0 0 0 0" % os.sysconf("SC_CLK_TCK"))
-    assert (found.name, found.parent, found.terminal, found.cpu) == ("a) b (c", 3, 3, 1.0)
+    found = processes.Process(7, "7 (a) b (c) R 3 0 0 34819 0 0 0 0 0 0 %d 0 0 0 20 0 1 0 99" % os.sysconf("SC_CLK_TCK"))
+    assert (found.name, found.parent, found.terminal, found.cpu, found.key) == ("a) b (c", 3, 3, 1.0, (7, "99"))
