@@ -76,11 +76,19 @@ def move_on(session, record, ended=None):
     """
     if ended is None:
         ended = session.scheduler.look([record["job"]])[record["job"]]
-    record = dict(
-        record, job=record["successor"], successor=None, jobs=record.get("jobs", []) + [record["job"]],
-        renewals_left=max(0, record.get("renewals_left", 0) - 1), core_hours=core_hours(record, ended, ended.started))
+    record = moved_on(record, ended)
     files.write_json(session.places.record, record)
     return add_successor(session, record)
+
+
+def moved_on(record, ended):
+    """Return a record as it is once its successor is the session's job (dict).
+
+    :param ended: schedulers.base.Job, the predecessor.
+    """
+    return dict(
+        record, job=record["successor"], successor=None, jobs=record.get("jobs", []) + [record["job"]],
+        renewals_left=max(0, record.get("renewals_left", 0) - 1), core_hours=core_hours(record, ended, ended.started))
 
 
 def core_hours(record, job, started):

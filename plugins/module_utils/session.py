@@ -144,20 +144,17 @@ class Session(object):
         if job.state == "finished" and successor is not None and successor.state != "finished":
             if job.exit_kind == "cancelled" and job.started is None:
                 # Somebody took it out of the queue, and wants no other: not every scheduler sees that by itself.
-                record = self._drop_successor(successor)
+                record = self._drop_successor(record, successor)
             elif job.exit_kind == "failed" and not os.path.exists(self.places.server):
                 # Its script never came as far as a server, and that of the next one would not either.
-                record = self._drop_successor(successor)
+                record = self._drop_successor(record, successor)
             elif job.exit_kind != "clean" and not record.get("stopped"):
-                with self.locked():
-                    record = self.record()
-                    if record.get("successor") == successor.id:
-                        record = renewal.move_on(self, record, job)
+                record = self._move_on(record, job, successor)
                 if record.get("job") == successor.id:
                     job = successor
         elif successor is not None and successor.state == "finished":
             # Cancelled behind our back, or by a stop that was cut off: whoever did that wants no other. Or it has ended, too.
-            with self.locked():
+            with _if_there_is_room(), self.locked():
                 record = self.record()
                 if record.get("successor") == successor.id:
                     record = dict(record, successor=None, renewals_left=0, renewal_problem="its successor, job %s, is gone" % successor.id)
@@ -165,21 +162,31 @@ class Session(object):
         elif not record.get("successor") and record.get("renewals_left") and (
                 job.state == "running" or job.state in ("queued", "held") and record.get("renewing")):
             # A compute node that may not submit left this to us, or a launch was cut off in it.
-            with self.locked():
+            with _if_there_is_room(), self.locked():
                 record = renewal.add_successor(self, self.record())
         if job.state == "finished" and job.id == record.get("job"):
             record = self._remember_end(record, job)
         self.seen = (time.time(), job)
         return job, record
 
-    def _drop_successor(self, successor):
-        with self.locked():
+    def _move_on(self, record, job, successor):
+        with _if_there_is_room(), self.locked():
+            record = self.record()
+            if record.get("successor") == successor.id:
+                record = renewal.move_on(self, record, job)
+        if record.get("successor") == successor.id:
+            # There was no room to note it.
+            record = renewal.moved_on(record, job)
+        return record
+
+    def _drop_successor(self, record, successor):
+        with _if_there_is_room(), self.locked():
             record = self.record()
             if record.get("successor") == successor.id:
                 self.cancel(successor.id, successor)
                 record = dict(record, successor=None, renewals_left=0)
                 files.write_json(self.places.record, record)
-            return record
+        return record
 
     def _remember_end(self, record, job):
         if job.ends is None:
@@ -288,6 +295,16 @@ class Session(object):
             "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
             % (what, self.name, sentence(error)), "not-cancelled",
         )
+
+
+@contextlib.contextmanager
+def _if_there_is_room():
+    """What was found out is noted; in a home without room that is left to a later look."""
+    try:
+        yield
+    except OSError as error:
+        if not files.is_full(error):
+            raise
 
 
 def scheduler_of(site, facts):

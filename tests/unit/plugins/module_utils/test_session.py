@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is known of a session, put together from its record, the scheduler and its job."""
 
+import errno
 import functools
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
+from ansible_collections.hpc.jupyter.plugins.module_utils import files, session as sessions
 from ansible_collections.hpc.jupyter.plugins.module_utils import session_verbs, stopping
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
@@ -62,3 +63,22 @@ def test_the_job_of_a_scheduler_that_the_site_gave_up_is_over_and_nothing_is_ask
 def test_slurms_two_dialects_know_the_same_jobs(make):
     session = make({"job": "42", "scheduler": "slurm_pbs"}, held("42"), scheduler="slurm")
     assert session.view()["state"] == "held"
+
+
+@pytest.mark.parametrize("record, jobs, state", [
+    ({"successor": "2", "renewals_left": 1}, [ended("1", base.TIME_LIMIT, started=5, ends=9), held("2")], "held"),
+    ({"successor": "2", "renewals_left": 1}, [ended("1", base.CANCELLED), held("2")], "finished"),
+    ({"successor": "2", "renewals_left": 1}, [base.Job("1", state=base.RUNNING), ended("2", base.CANCELLED)], "starting"),
+    ({"renewals_left": 1}, [base.Job("1", state=base.RUNNING)], "starting"),
+    ({}, [ended("1", base.TIME_LIMIT, started=5, ends=9)], "finished"),
+])
+@pytest.mark.parametrize("full", ["create_exclusively", "write_json"])
+def test_a_full_home_keeps_nobody_from_looking(make, monkeypatch, record, jobs, state, full):
+    session = make(dict(record, job="1"), *jobs)
+
+    def no_room(*arguments, **options):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(files, full, no_room)
+    assert session.view()["state"] == state
+    assert "99" not in str(session.record()) and ("submit", "1") not in session.scheduler.asked, "what can't be noted is not submitted"
