@@ -9,7 +9,7 @@ import io
 import os
 
 _NETWORK_FILESYSTEMS = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "panfs", "gluster", "orangefs", "pvfs", "weka", "fuse",
-                        "9p", "vast")
+                        "9p", "vast", "dvs", "gfs2", "ocfs2")
 
 
 def filesystem_of(path):
