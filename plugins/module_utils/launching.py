@@ -46,7 +46,7 @@ def _start(session, request, resources):
         view = session.view()
         if ends_for_good(view):
             # A stop that was cut off, or a server that ends by itself at this moment.
-            waiting.for_job_to_end(session, view["job"])
+            waiting.for_job_to_end(session, session.seen[1])
             view = session.view()
             if ends_for_good(view):
                 raise Failure(

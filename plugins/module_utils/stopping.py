@@ -12,6 +12,10 @@ from .schedulers import base
 from .session import ALIVE
 
 
+# Seconds that a job may take after its server's last word.
+LAST_STEPS = 5.0
+
+
 def stop(session, request):
     """End a session.
 
@@ -47,11 +51,13 @@ def _stop(session, request, taken_over):
     job, record = _without_successor(session, record)
     changed = job.state != "finished"
     if job.state in ("running", "unknown") and session.server(record).get("phase") in ("ready", "starting"):
-        if _note(session.places.control, {"stop": True}):
-            waiting.for_server_to_end(session, record, float(request.get("grace", 20)))
-    if changed:
+        obeyed = _note(session.places.control, {"stop": True}) and waiting.for_server_to_end(session, record, float(request.get("grace", 20)))
+        if obeyed and job.state == "running":
+            # The job ends by itself now: a cancellation would mostly come too late, and be one more command.
+            job = waiting.for_job_to_end(session, job, LAST_STEPS)
+    if job.state != "finished":
         session.cancel(record["job"], job)
-        job = waiting.for_job_to_end(session, record["job"])
+        job = waiting.for_job_to_end(session, job)
     # First of all room, where there was none.
     for path in (session.places.control, session.places.job, session.places.script, session.places.server):
         files.remove(path)

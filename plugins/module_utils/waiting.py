@@ -16,6 +16,7 @@ LONGEST_ASK = 30.0
 # A keeper at work says in its file what becomes of the server; only its own sudden end is the scheduler's to tell.
 LIVE_ASK = 5.0
 LOG_PATIENCE = 5.0
+FIRST_LOOK_AT_END = 0.3
 
 
 class Pace(object):
@@ -122,24 +123,29 @@ def _with_log(session, view, record, job):
 
 
 def for_server_to_end(session, record, grace):
-    """Wait until the server says that it has ended, at most ``grace`` seconds."""
+    """Wait until the server says that it has ended, at most ``grace`` seconds.
+
+    :returns: bool, whether it did.
+    """
     deadline = time.time() + grace
     while time.time() < deadline:
         if session.server(record).get("phase") in ("ended", "failed"):
-            return
+            return True
         time.sleep(FILE_INTERVAL)
+    return False
 
 
-def for_job_to_end(session, job_id, patience=30.0):
+def for_job_to_end(session, job, patience=30.0):
     """Wait until the scheduler knows that a job is over, at most ``patience`` seconds.
 
-    :returns: schedulers.base.Job, as it was seen last.
+    :param job: schedulers.base.Job, as it was seen last.
+    :returns: schedulers.base.Job, as it is seen now.
     """
     deadline = time.time() + patience
-    interval = 0.2
-    while True:
-        job = session.scheduler.look([job_id])[job_id]
-        if job.state == "finished" or time.time() > deadline:
-            return job
+    interval = FIRST_LOOK_AT_END
+    while job.state != "finished" and time.time() < deadline:
+        # Not at once: nothing ends within no time, and each look is a question to the scheduler.
         time.sleep(interval)
         interval = min(2.0, interval * 1.5)
+        job = session.scheduler.look([job.id])[job.id]
+    return job
