@@ -341,7 +341,8 @@ class Relay(object):
     def look(self, ask=False):
         """Return the session as it is now; the scheduler is asked only when told so, and not too often."""
         now = time.time()
-        if ask and now >= self._asked + self._ask_interval:
+        shortest = float(self.session.known_facts.get("poll_interval") or 0)
+        if ask and now >= self._asked + max(shortest, self._ask_interval):
             self._ask_interval = min(ASK_LONGEST, self._ask_interval * 1.5)
             self._asked = now
             return self.session.view()
@@ -392,10 +393,14 @@ class Relay(object):
 
     def _await_server(self):
         """Wait for the next look, or less if the session's server has something to say: that file costs nothing to watch."""
-        before = files.stamp(self.session.places.server)
+        before = self._server_stamp()
         deadline = time.time() + LOOK_WAITING
-        while time.time() < deadline and files.stamp(self.session.places.server) == before:
+        while time.time() < deadline and self._server_stamp() == before:
             self.pause(TICK_STARTING)
+
+    def _server_stamp(self):
+        self.session.directory.refresh()
+        return files.stamp(self.session.places.server)
 
     def _not_there(self, view, seen_job):
         name = self.session.name

@@ -5,7 +5,6 @@
 
 import time
 
-from . import files
 from .schedulers import base
 from .session import fingerprint, waits
 

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import connect, connect_launcher, second_hop
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
+from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.session_maker import make_session
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
@@ -299,3 +302,14 @@ def test_the_second_hop_never_asks_and_never_loosens_host_keys():
     argv = second_hop.SshHop("node1", {"kind": "socket", "path": "/s"}, "/tmp/x").argv
     assert "BatchMode=yes" in argv and argv[-2:] == ["node1", "cat"]
     assert not any("HostKey" in word for word in argv)
+
+
+@pytest.mark.parametrize("interval, most", [(0, 66), (300, 12)])
+def test_a_relay_that_waits_asks_the_scheduler_as_rarely_as_the_site_wants(tmp_path, monkeypatch, interval, most):
+    session = make_session(tmp_path, {"job": "1"}, base.Job("1", state=base.QUEUED), poll_interval=interval)
+    relay = connect.Relay(session, str(tmp_path / "s"), None)
+    for second in range(3600):
+        monkeypatch.setattr(connect, "time", types.SimpleNamespace(time=lambda now=second: 1000000.0 + now))
+        relay.look(ask=True)
+    asked = [one for one in session.scheduler.asked if one[0] == "look"]
+    assert 10 < len(asked) <= most

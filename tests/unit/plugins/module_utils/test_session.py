@@ -7,8 +7,8 @@ import errno
 import functools
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import files, session as sessions
-from ansible_collections.hpc.jupyter.plugins.module_utils import session_verbs, stopping
+from ansible_collections.hpc.jupyter.plugins.module_utils import files, session_verbs, stopping
+from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.session_maker import make_session

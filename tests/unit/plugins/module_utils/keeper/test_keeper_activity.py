@@ -31,7 +31,8 @@ def look(monkeypatch):
 
 
 def process(pid, parent, name, terminal=None, cpu=0.0, state="S", started=1):
-    found = processes.Process(pid, "%d (%s) %s %d 0 0 %d 0 0 0 0 0 0 0 0 0 0 20 0 1 0 %d" % (pid, name, state, parent, 0 if terminal is None else (136 << 8) + terminal, started))
+    number = 0 if terminal is None else (136 << 8) + terminal
+    found = processes.Process(pid, "%d (%s) %s %d 0 0 %d 0 0 0 0 0 0 0 0 0 0 20 0 1 0 %d" % (pid, name, state, parent, number, started))
     found.cpu = cpu
     return found
 
