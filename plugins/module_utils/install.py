@@ -12,10 +12,10 @@ import os
 import subprocess
 import time
 
-from . import commands, diagnosis, files, job_script
+from . import commands, diagnosis, files, job_script, processes
 from .failure import Failure
 from .jupyter_requirements import OLDEST_PYTHON, REQUIREMENTS
-from .lock import FOREIGN_AGE, SessionLock, process_started
+from .lock import FOREIGN_AGE, SessionLock
 from .places import Site, expand
 
 # Seconds; loading the site's modules takes its time.
@@ -131,7 +131,7 @@ def _begin(request, work, directory, requirements, stamp):
             ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"], work["beat"]],
             stdin=nothing, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environ, close_fds=True)
     files.write_json(work["pid"], {
-        "pid": process.pid, "process": process_started(process.pid), "host": os.uname()[1], "directory": directory, "stamp": stamp})
+        "pid": process.pid, "process": processes.start_time(process.pid), "host": os.uname()[1], "directory": directory, "stamp": stamp})
 
 
 def _is_here(work):
@@ -151,8 +151,7 @@ def _at_work(work):
         os.waitpid(holder["pid"], os.WNOHANG)
     except OSError:
         pass
-    started = process_started(holder["pid"])
-    return started is not None and started == holder["process"]
+    return processes.alive(holder["pid"], holder["process"])
 
 
 def _finish(work, directory, stamp_path, stamp):

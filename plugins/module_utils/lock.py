@@ -14,32 +14,13 @@ import socket
 import threading
 import time
 
-from . import files
+from . import files, processes
 from .failure import Failure
 
 # A holder touches its lock this often. One of another host, whose processes can't be seen from
 # here, that was not touched for so long has been cut off.
 HEARTBEAT = 5.0
 FOREIGN_AGE = 45.0
-
-
-def process_started(pid):
-    """Return a word that changes when a process id is used again, or None if there is none.
-
-    On Linux the 22nd field of /proc/PID/stat, start time in clock ticks since boot (proc(5)).
-    """
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as stream:
-            return stream.read().rsplit(b")", 1)[1].split()[19].decode("ascii")
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-        return "alive"
-    except PermissionError:
-        return "alive"
-    except OSError:
-        return None
 
 
 class SessionLock(object):
@@ -65,7 +46,7 @@ class SessionLock(object):
             self._text = json.dumps({
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "process": process_started(os.getpid()),
+                "process": processes.start_time(os.getpid()),
             }, sort_keys=True)
             if files.create_exclusively(self.path, self._text):
                 beating = threading.Thread(target=self._beat)
@@ -105,7 +86,7 @@ class SessionLock(object):
         except (ValueError, KeyError, TypeError):
             host = None  # written whole or not at all, so this is none of ours; it blocks nobody for long
         if host == socket.gethostname():
-            return process_started(pid) != holder.get("process")
+            return not processes.alive(pid, holder.get("process"))
         # By the clock of the file system: those of two hosts may be hours apart.
         age = files.age(self.path)
         return age is not None and age > FOREIGN_AGE

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from .. import files
+from .. import files, processes
 from . import base
 
 #: Seconds between the polite end (SIGTERM) and the end (SIGKILL).
@@ -97,7 +97,7 @@ class Local(base.Scheduler):
             return "over"
         if job.state == base.UNKNOWN:
             raise base.Unreachable(job.reason)
-        if _alive(state["pid"], state["start"]):
+        if processes.alive(state["pid"], state["start"]):
             os.kill(state["pid"], signal.SIGTERM)
         else:
             # Its supervisor was killed; the job itself is left.
@@ -132,7 +132,7 @@ class Local(base.Scheduler):
         if state is None:
             if match.group(1) != _host():
                 return base.unknown(job_id, "it belongs to %s, and nothing is known of it here" % match.group(1))
-            if _alive(int(match.group(2)), int(match.group(3))):
+            if processes.alive(int(match.group(2)), int(match.group(3))):
                 return base.unknown(job_id, "its state file cannot be read")
             return base.forgotten(job_id, "this host")
         if state["state"] == base.FINISHED:
@@ -141,13 +141,13 @@ class Local(base.Scheduler):
             return base.unknown(job_id, "it is a process of %s; ask there" % state["host"])
         if _boot() != state["boot"]:
             return _job(dict(state, state=base.FINISHED, exit_kind=base.NODE_LOST, reason="%s was rebooted" % state["host"]))
-        if _alive(state["pid"], state["start"]):
+        if processes.alive(state["pid"], state["start"]):
             return _job(state)
         # Its last words may have been written between the two looks.
         state = self._read(job_id) or state
         if state["state"] == base.FINISHED:
             return _job(state)
-        if state["job_pid"] and _alive(state["job_pid"], state["job_start"]):
+        if state["job_pid"] and processes.alive(state["job_pid"], state["job_start"]):
             return _job(dict(state, state=base.RUNNING, reason="its supervisor was killed; nothing ends it at its walltime"))
         return _job(dict(state, state=base.FINISHED, exit_kind=base.EXIT_UNKNOWN, reason="its supervisor was killed"))
 
@@ -162,7 +162,7 @@ class Local(base.Scheduler):
         for number in (signal.SIGTERM, signal.SIGKILL):
             _signal_group(state["job_pid"], number)
             deadline = time.time() + GRACE
-            while time.time() < deadline and _alive(state["job_pid"], state["job_start"]):
+            while time.time() < deadline and processes.alive(state["job_pid"], state["job_start"]):
                 time.sleep(0.05)
         _write(self._path(state["id"]), dict(
             state, state=base.FINISHED, exit_kind=base.CANCELLED, exit_code=None, ended=time.time(), reason="cancelled"))
@@ -253,7 +253,7 @@ class _Supervisor:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         _adopt_orphans()
         pid, submission = os.getpid(), self.submission
-        start = _start_time(pid)
+        start = processes.start_time(pid)
         job_id = "local-%s-%d-%d" % (_host(), pid, start)
         self.path = self.scheduler._path(job_id)
         self.state = {
@@ -340,7 +340,7 @@ class _Supervisor:
             self._update(started=time.time())
             self._finish(base.FAILED, 127, message)
             return None
-        self._update(state=base.RUNNING, reason=None, started=time.time(), job_pid=process.pid, job_start=_start_time(process.pid))
+        self._update(state=base.RUNNING, reason=None, started=time.time(), job_pid=process.pid, job_start=processes.start_time(process.pid))
         return process
 
     def _wait(self, seconds):
@@ -388,7 +388,7 @@ class _Supervisor:
             self._reap(None)
 
     def _supervises(self, pid):
-        return os.path.exists(self.scheduler._path("local-%s-%d-%d" % (self.state["host"], pid, _start_time(pid))))
+        return os.path.exists(self.scheduler._path("local-%s-%d-%d" % (self.state["host"], pid, processes.start_time(pid))))
 
     def _update(self, **changes):
         self.state.update(changes)
@@ -444,41 +444,8 @@ def _boot():
     """Something that changes when this host boots."""
     text = files.read_text("/proc/sys/kernel/random/boot_id")
     if text is None:
-        text = _output(["sysctl", "-n", "kern.boottime"])
+        text = processes.output(["sysctl", "-n", "kern.boottime"])
     return text.strip()
-
-
-def _output(argv):
-    try:
-        return subprocess.check_output(argv, stderr=subprocess.DEVNULL, env=dict(os.environ, LC_ALL="C")).decode("ascii", "replace")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _stat(pid):
-    """(state letter, parent, start time) of a process, or None. The start time tells a reused pid."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as stream:
-            # The name, in parentheses, may hold blanks and parentheses.
-            fields = stream.read().rpartition(b")")[2].split()
-        return fields[0].decode("ascii"), int(fields[1]), int(fields[19])
-    except (OSError, IndexError, ValueError):
-        if os.path.isdir("/proc/self"):
-            return None
-    fields = _output(["ps", "-o", "stat=,ppid=,lstart=", "-p", str(pid)]).split(None, 2)
-    start = base.epoch(fields[2].strip(), "%a %b %d %H:%M:%S %Y") if len(fields) == 3 else None
-    return None if start is None else (fields[0][:1], int(fields[1]), start)
-
-
-def _start_time(pid):
-    status = _stat(pid)
-    return status[2] if status else 0
-
-
-def _alive(pid, start):
-    """Whether the process ``pid`` that began at ``start`` still runs. A zombie does not."""
-    status = _stat(pid)
-    return status is not None and status[2] == start and status[0] not in ("Z", "X")
 
 
 def _signal_group(pid, number):
@@ -511,7 +478,7 @@ def _children(parent):
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-    return [pid for pid in pids for status in (_stat(pid),) if status and status[1] == parent]
+    return [pid for pid in pids for status in (processes.stat(pid),) if status and status[1] == parent]
 
 
 def _default_signals():

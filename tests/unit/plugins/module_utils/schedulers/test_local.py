@@ -14,7 +14,7 @@ import textwrap
 import time
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import commands
+from ansible_collections.hpc.jupyter.plugins.module_utils import commands, processes
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, local
 
 PATIENCE = 60
@@ -74,7 +74,7 @@ def until(look, enough):
 
 
 def runs(pid):
-    status = local._stat(pid)
+    status = processes.stat(pid)
     return status is not None and status[0] not in "ZX"
 
 
@@ -173,7 +173,7 @@ def test_cancel_ends_all_of_it(site):
 def test_orphans_of_a_job_do_not_stay_zombies(site):
     job_id = site.submit("(sleep 0 & echo $! > %s/pid) & wait; while [ ! -e %s/go ]; do sleep 0.05; done" % (site.path, site.path))
     pid = int(site.file("pid"))
-    until(lambda: local._stat(pid), lambda status: status is None)
+    until(lambda: processes.stat(pid), lambda status: status is None)
     (site.path / "go").write_text("")
     assert site.wait(job_id, base.FINISHED).exit_kind == base.CLEAN
 
