@@ -24,6 +24,8 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, 
 
 # Seconds for a server to start again on another endpoint, or for the job's own ssh to come through.
 ORDER_PATIENCE = 90
+# Seconds that a relay which was only guessed may take after the server is ready, before the routes are tried one by one.
+GUESS_PATIENCE = 3.0
 # What no other route would mend.
 _ELSEWHERE = ("over", "not-running", "wrong-server", "port", "bind", "no-ssh", "host-key-changed")
 
@@ -53,6 +55,7 @@ class Laptop:
     ca: str | None
     browser_here: bool
     _begun: Tunnel | None = None
+    _guessed: bool = False
 
     @classmethod
     def from_task(cls, arguments: Mapping, task_vars: Mapping, connection) -> Laptop:
@@ -96,11 +99,12 @@ class Laptop:
         }
 
     def begin(self, view: Mapping) -> None:
-        """Start the tunnel while the server starts, where it is known that a relay will be used: the two take as long.
+        """Start the tunnel while the server starts, where a relay will be used: the two take as long.
 
-        What goes wrong here is found again, and told, by ``reach``.
+        At a site that is not known yet that is a guess, for a relay is what most sites allow. What goes wrong here is found
+        again, and told, by ``reach``.
         """
-        route = self.route if self.route != "auto" else self.state.site(self.connection.site).get("route")
+        route = self.route if self.route != "auto" else self.state.site(self.connection.site).get("route", "relay")
         if self._begun or self.mode == "emit" or route != "relay" or self.connection.in_place:
             return
         with contextlib.suppress(routes.RouteError, TunnelError, OSError):
@@ -133,10 +137,11 @@ class Laptop:
                 cause = getattr(error, "cause", None)
                 if cause == "auth" and self._logs_in_otherwise(connection, say):
                     return self._reach(self._shared_or_own(check), view, program, check, fresh)
-                remembered = self.route == "auto" and not fresh and self.state.site(self.connection.site).get("route")
-                if not remembered or cause in _ELSEWHERE:
+                remembered = self.state.site(self.connection.site).get("route")
+                if self.route != "auto" or fresh or not (remembered or self._guessed) or cause in _ELSEWHERE:
                     raise
-                say(f"what worked at {self.connection.host} before does not any more ({error}); looking for another way")
+                if remembered:
+                    say(f"what worked at {self.connection.host} before does not any more ({error}); looking for another way")
                 self.state.forget_site(self.connection.site)
                 return self._reach(self._shared_or_own(check), view, program, check, fresh=True)
         except routes.RouteError as error:
@@ -238,6 +243,11 @@ class Laptop:
             return "none"
         if check:
             return routes.order(self.state.site(self.connection.site))[0]
+        if self._begun and not fresh and not self.state.site(self.connection.site).get("route"):
+            self._guessed = self._begun.begun_is_ready(GUESS_PATIENCE)
+            if self._guessed:
+                return "relay"
+            self.abandon()
         choice = route_choice.choose(program, connection, target, self.state, fresh)
         if choice.route == "direct" and target.loopback and not choice.remembered:
             unfit = self._direct_is_unfit(target, view, program)

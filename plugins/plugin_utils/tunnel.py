@@ -40,7 +40,7 @@ LOGIN_PATIENCE = 20.0
 ANSWER_PATIENCE = 40.0
 CHECK_PATIENCE = 3.0
 PROBE_PATIENCE = 5.0
-STEP = 0.05
+STEP = 0.02
 
 
 class TunnelError(Exception):
@@ -328,6 +328,21 @@ class Tunnel:
         """The local port of what ``begin`` started, if that still runs."""
         return self._begun[2] if self._begun and self._begun[0].poll() is None else None
 
+    def begun_is_ready(self, patience: float) -> bool:
+        """Wait until the relay that ``begin`` started is connected with the server; return False once it can't, or that takes too long.
+
+        :param patience: seconds.
+        """
+        deadline = time.monotonic() + patience
+        while self.begun_port and time.monotonic() < deadline:
+            event = last_event(self.log()).get("event")
+            if event == "ready":
+                return True
+            if event in ("error", "lost", "unreachable", "over", "not-running"):
+                break
+            time.sleep(STEP)
+        return False
+
     def abandon(self) -> None:
         """End what ``begin`` started and nobody opened."""
         if self._begun:
@@ -460,7 +475,7 @@ class Tunnel:
             answer = self.verify(target, port)
             if answer.kind in ("ours", "untrusted", "nothing", "silent") or time.monotonic() > deadline:
                 return answer
-            time.sleep(5 * STEP)
+            time.sleep(12 * STEP)
 
     def _await_answer(self, process: subprocess.Popen, route: str, target: Target, port: int) -> None:
         """Verify what is at the other end.
@@ -490,7 +505,7 @@ class Tunnel:
                     f"The tunnel by route {route} is up, and the server of session '{self.session}' does not answer through "
                     f"it: {answer.detail}. {_said(reading)}Run the connect playbook again, or try another jupyter_route.",
                 )
-            time.sleep(2 * STEP)
+            time.sleep(5 * STEP)
 
     def _failure(self, code: int | None, route: str, target: Target) -> TunnelError:
         """Turn the end of an ssh, or its silence, into words."""

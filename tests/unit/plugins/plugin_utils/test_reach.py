@@ -176,3 +176,42 @@ def test_a_check_says_whether_a_tunnel_would_be_opened_and_remembers_nothing(rea
         assert reached(Login(), {}, mode="open", check=True)["changed"] is not up
         assert not reached(Login(), {}, mode="emit", check=True)["changed"]
     assert reached.state.names() == []
+
+
+class Guess(tunnel.Tunnel):
+    """A relay that was begun at a site nobody knows yet."""
+
+    def __init__(self, state, works, opens=True):
+        super().__init__(Connection.from_arguments("login", "carol"), "default", state)
+        self.works, self.opens = works, opens
+        self.begun_port = 9000 if works else None
+        self.opened = []
+
+    begun_port = None
+
+    def begun_is_ready(self, patience):
+        return self.works
+
+    def abandon(self):
+        self.begun_port = None
+
+    def open(self, route, target, *_more, **_options):
+        self.opened.append(route)
+        self.begun_port = None
+        if route == "relay" and not self.opens:
+            raise tunnel.TunnelError("forbidden", "administratively prohibited")
+        return tunnel.Opened(route=route, port=9000, url="http://127.0.0.1:9000/", command="ssh", pid=1, changed=True)
+
+
+def test_at_a_site_not_known_yet_a_relay_that_was_guessed_saves_the_search(reached, monkeypatch):
+    guess = Guess(reached.state, works=True)
+    monkeypatch.setattr(route_choice, "choose", lambda *_: pytest.fail("no route is looked for"))
+    assert reached(Login(), {}, mode="open", _begun=guess)["route"] == "relay"
+    assert reached.state.site(SITE)["route"] == "relay"
+
+
+@pytest.mark.parametrize("guess", [dict(works=False), dict(works=True, opens=False)])
+def test_a_guess_that_was_wrong_is_dropped_and_the_routes_are_tried(reached, guess):
+    guess = Guess(reached.state, **guess)
+    assert reached(Login(), {"jump": Finding(True)}, mode="open", _begun=guess)["route"] == "jump"
+    assert guess.opened[-1] == "jump" and reached.state.site(SITE)["route"] == "jump"
