@@ -64,6 +64,7 @@ class Keeper(object):
         self.reverse = None
         self.notices = None
         self.node_dir = None
+        self.served = False  # whether there is, or was till now, a server that answered
 
     def path(self, *names):
         """A path inside the session directory."""
@@ -122,6 +123,7 @@ class Keeper(object):
         self.server.start(lambda: self.look_at_control(stop_only=True))
         self.activity = Activity()
         self.status.publish(phase="ready")
+        self.served = True
         self.log.say("ready")
 
     # -- while it runs
@@ -163,6 +165,8 @@ class Keeper(object):
 
     def judge_end(self):
         """The server is gone and we did not ask: by whose will?"""
+        # Nobody is to be sent there while we find out.
+        self.status.publish(phase="stopping")
         # The scheduler signals every process of the job, and the server may be quicker to end than we are to hear of it.
         until = monotonic() + 1.0
         while monotonic() < until:
@@ -210,6 +214,7 @@ class Keeper(object):
         self.job.update(wanted)
         self.log.say("moving to another endpoint: %s" % json.dumps(wanted, sort_keys=True))
         self.status.publish(phase="starting")
+        self.served = False
         self.server.end(float(self.job["stop_grace"]))
         self.start()
         if self.reverse:
@@ -312,7 +317,7 @@ class Keeper(object):
         """Tell the failure, with the end of the log, and end what is left of the server."""
         self.log.say("%s: %s" % (failure.cause, failure.reason))
         tail = self.log.tail()
-        if not self.is_superseded() and self.status["phase"] != "ready":
+        if not self.is_superseded() and not self.served:
             self.renewals.drop()  # it would fail in the same way
         if self.server:
             self.server.end(0)

@@ -269,6 +269,20 @@ def test_a_job_says_again_what_another_wrote_over(job):
     assert job.state()["phase"] == "ready"
 
 
+def test_a_server_that_died_is_no_longer_said_to_be_ready_and_its_successor_stays(job):
+    calls = job.batch / "calls"
+    (job.batch / "program.pyz").write_text("import sys\nopen(%r, 'a').write(sys.argv[1] + '\\n')\n" % str(calls))
+    job.write("record.json", {"id": "f" * 32, "job": "42", "jobs": [], "renewals": 2, "successor": "43"})
+    state = job.start(SLURM_JOB_ID="42").await_phase("ready")
+    os.kill(state["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    wait_for(lambda: job.state()["phase"] != "ready", "its death")
+    assert time.monotonic() - killed < 0.8, "the keeper takes a second to learn by whose will it was"
+    assert job.process.wait(30) == 1
+    assert (job.state()["phase"], job.state()["cause"]) == ("failed", "killed")
+    assert "drop-successor" not in calls.read_text()
+
+
 def test_orphans_of_the_server_end_with_the_job(job, python):
     main = job.site / "jupyter_server" / "__main__.py"
     main.write_text("import subprocess\nsubprocess.Popen('setsid sleep 4242 & echo', shell=True)\n" + main.read_text())
