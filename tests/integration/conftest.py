@@ -17,6 +17,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,19 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("collections")
     copy_collection(path / "ansible_collections" / "hpc" / "jupyter")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A collections path into which ansible-galaxy installed what it built."""
+    directory = tmp_path_factory.mktemp("galaxy")
+    galaxy = str(pathlib.Path(sys.executable).parent / "ansible-galaxy")
+    subprocess.run([galaxy, "collection", "build", str(ROOT), "--output-path", str(directory)], check=True, stdout=subprocess.DEVNULL)
+    archive, = directory.glob("hpc-jupyter-*.tar.gz")
+    # Without its own path, one that is installed elsewhere would do.
+    subprocess.run([galaxy, "collection", "install", str(archive), "-p", str(directory)], check=True, stdout=subprocess.DEVNULL,
+                   env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(directory)))
+    return str(directory)
 
 
 @pytest.fixture

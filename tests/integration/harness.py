@@ -113,6 +113,17 @@ def copy_collection(target: pathlib.Path) -> None:
         shutil.copytree(ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
 
 
+def copied(name: str, target: pathlib.Path, **replaced: str) -> pathlib.Path:
+    """Copy an example inventory and fill in what is in capitals there."""
+    shutil.copytree(ROOT / "inventory" / name, target)
+    for path in target.rglob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        for placeholder, value in replaced.items():
+            text = text.replace(placeholder.replace("_EXAMPLE_", ".EXAMPLE."), value)
+        path.write_text(text, encoding="utf-8")
+    return target
+
+
 # -- playbooks -----------------------------------------------------------------------------
 
 

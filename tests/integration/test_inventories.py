@@ -5,38 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
 import pytest
-from harness import PASSWORD, ROOT, Controller
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A collections path into which ansible-galaxy installed what it built."""
-    directory = tmp_path_factory.mktemp("galaxy")
-    galaxy = str(pathlib.Path(sys.executable).parent / "ansible-galaxy")
-    subprocess.run([galaxy, "collection", "build", str(ROOT), "--output-path", str(directory)], check=True, stdout=subprocess.DEVNULL)
-    archive, = directory.glob("hpc-jupyter-*.tar.gz")
-    # Without its own path, one that is installed elsewhere would do.
-    subprocess.run([galaxy, "collection", "install", str(archive), "-p", str(directory)], check=True, stdout=subprocess.DEVNULL,
-                   env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(directory)))
-    return str(directory)
-
-
-def copied(name: str, target: pathlib.Path, **replaced: str) -> pathlib.Path:
-    """Copy an example and fill in what is in capitals there."""
-    shutil.copytree(ROOT / "inventory" / name, target)
-    for path in target.rglob("*.yml"):
-        text = path.read_text(encoding="utf-8")
-        for placeholder, value in replaced.items():
-            text = text.replace(placeholder.replace("_EXAMPLE_", ".EXAMPLE."), value)
-        path.write_text(text, encoding="utf-8")
-    return target
+from harness import PASSWORD, ROOT, Controller, copied
 
 
 def controller(home, collections, directory, **variables):
