@@ -10,15 +10,14 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, launching, session, session_verbs, zip_application
-from ansible_collections.hpc.jupyter.plugins.module_utils.lock import process_started
+from ansible_collections.hpc.jupyter.plugins.module_utils import by_hand, job_script, launching, processes, session, session_verbs, zip_application
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.keeper.keeper_job import mark, sources, wait_for
 
 
 def job_of(pid):
     """The id that the local scheduler would give to a process."""
-    return "local-%s-%d-%s" % (socket.gethostname(), pid, process_started(pid))
+    return "local-%s-%d-%s" % (socket.gethostname(), pid, processes.start_time(pid))
 
 
 @pytest.fixture
