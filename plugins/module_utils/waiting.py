@@ -9,7 +9,9 @@ from .schedulers import base
 from .session import fingerprint, waits
 
 # Seconds. Looking at a file costs nothing; asking the scheduler does, so it is asked ever more rarely.
-FILE_INTERVAL = 0.05
+FILE_INTERVAL = 0.02
+# A look at files grows rarer, too: by so much each time, up to this.
+SLOWER, LONGEST_FILE_INTERVAL = 1.01, 0.2
 FIRST_ASK = 1.0
 LONGEST_ASK = 30.0
 # A keeper at work says in its file what becomes of the server; only its own sudden end is the scheduler's to tell.
@@ -86,6 +88,7 @@ def for_news(session, seen, hold, told=None, submitted=False):
     recorded, _server, log_stamp = session.stamps()
     record = session.record()
     server_stamp = object()
+    interval = FILE_INTERVAL
     while True:
         stamps = session.stamps()
         if stamps[0] != recorded:
@@ -109,7 +112,8 @@ def for_news(session, seen, hold, told=None, submitted=False):
             pace.hasten()
         if time.time() >= deadline:
             return dict(view or session.view(record, pace.job, asked=False), asked=pace.as_dict())
-        time.sleep(FILE_INTERVAL)
+        time.sleep(interval)
+        interval = min(LONGEST_FILE_INTERVAL, interval * SLOWER)
 
 
 def _with_log(session, view, record, job):

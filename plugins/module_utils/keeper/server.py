@@ -18,7 +18,7 @@ from .diagnosis import explain, told_to_end
 from .endings import Failure
 from .private_files import private_directory, write_json
 
-ANSWER_STEP = 0.05  # seconds between two looks whether it answers yet
+ANSWER_STEP = 0.02  # seconds between two looks whether it answers yet
 ORDER_STEP = 1.0  # seconds between two looks for an order while it starts
 ATTEMPTS = 5  # to start it, each on a port of its own
 

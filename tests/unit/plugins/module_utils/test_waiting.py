@@ -86,7 +86,7 @@ def test_the_scheduler_is_asked_farther_and_farther_apart(tmp_path, clock, monke
     gaps = steps(asked)
     assert asked[0] == 0 and 10 < len(asked) <= most
     assert min(gaps) >= max(1, interval)
-    assert min(steps(gaps)) >= -0.1, "never closer again"
+    assert min(steps(gaps)) >= -waiting.LONGEST_FILE_INTERVAL, "never closer again"
 
 
 def test_a_job_that_starts_is_looked_at_closely_again(tmp_path, clock, monkeypatch):
