@@ -13,6 +13,8 @@ import time
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
+# How often, and after how many seconds, a file that is damaged is read again.
+READ_AGAIN, READ_AGAIN_AFTER = 5, 0.02
 
 # Escape sequences first, so that "\x1b[31m" leaves nothing behind; then every control
 # character but newline and tab, the bidirectional overrides, and lone surrogates.
@@ -212,16 +214,21 @@ def read_text(path, default=None):
 def read_json(path, default=None):
     """Return what a JSON file of ours holds, or ``default`` when it is missing or damaged.
 
-    Ours are written atomically; a damaged one can only come from a full disk or a crash of the
-    file system, and is treated as missing rather than as a reason to stop.
+    Ours are written atomically. One that another host has just replaced can be read as long as the one before was, so it is
+    read again; what stays damaged comes from a full disk or a crash of the file system, and is treated as missing rather
+    than as a reason to stop.
     """
-    text = read_text(path)
-    if text is None:
-        return default
-    try:
-        return json.loads(text)
-    except ValueError:
-        return default
+    for attempt in range(READ_AGAIN):
+        if attempt:
+            time.sleep(READ_AGAIN_AFTER)
+        text = read_text(path)
+        if text is None:
+            return default
+        try:
+            return json.loads(text)
+        except ValueError:
+            continue
+    return default
 
 
 def write_json(path, value, mode=PRIVATE_FILE):

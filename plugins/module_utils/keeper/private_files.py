@@ -11,8 +11,11 @@ import json
 import os
 import stat
 import tempfile
+import time
 
 from .endings import Failure
+
+READ_AGAIN, READ_AGAIN_AFTER = 5, 0.02  # how often, and after how many seconds, a file that is damaged is read again
 
 
 def write_private(path, data):
@@ -47,15 +50,23 @@ def write_json(path, value):
 def read_json(path):
     """The JSON object of a file, or None where there is no such file.
 
+    One that another host has just replaced can be read as long as the one before was, so what is damaged is read again.
+
     :raises ValueError: the file is no JSON object.
     """
-    try:
-        with io.open(path, "r", encoding="utf-8") as stream:
-            value = json.load(stream)
-    except (IOError, OSError) as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
+    for attempt in range(READ_AGAIN):
+        try:
+            with io.open(path, "r", encoding="utf-8") as stream:
+                value = json.load(stream)
+            break
+        except (IOError, OSError) as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        except ValueError:
+            if attempt == READ_AGAIN - 1:
+                raise
+            time.sleep(READ_AGAIN_AFTER)
     if not isinstance(value, dict):
         raise ValueError("%s holds no JSON object" % path)
     return value
