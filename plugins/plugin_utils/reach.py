@@ -187,39 +187,39 @@ class Laptop:
         if not check:
             # The server may have moved while a route was looked for.
             target = self._prepared(route, self._target(view), view, program)
+        if self.mode == "emit" or connection.in_place and route != "none" or check:
+            return self._told(connection, tunnel, route, target, check)
+        opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
+        self.state.remember_site(self.connection.site, route=opened.route)
+        return {
+            "route": route, "command": opened.command, "command_windows": self._for_windows(route, target, opened.port), "url": opened.url,
+            "port": opened.port, "open": True, "notes": list(opened.notes), "changed": opened.changed,
+        }
+
+    def _told(self, connection: Connection, tunnel: Tunnel, route: str, target: routes.Target, check: bool) -> dict:
+        """Return the command for a person to type; in check mode also whether one would be run."""
+        note = None
         if route == "none":
-            port, note = target.port, None
-        elif tunnel.begun_port:
-            port, note = tunnel.begun_port, None
+            port = target.port
         elif check:
-            port, note = tunnel.expected_port(self.local_port), None
+            port = tunnel.expected_port(self.local_port)
         else:
             port, note = tunnel.choose_port(target, self.local_port)
         argv = routes.plan(route, connection, target, port, self.state.id)
-        answer = {
-            "route": route,
-            "command": as_posix(alone(argv)),
-            # Windows' ssh shares no connections.
-            "command_windows": _for_windows(routes.plan(route, self.connection, target, port, self.state.id)),
-            "url": routes.url(route, target, port),
-            "port": port,
-            "open": False,
-            "notes": [note] if note else [],
-            "changed": False,
+        if not check:
+            tunnel.emitted(argv)
+        return {
+            "route": route, "command": as_posix(alone(argv)), "command_windows": self._for_windows(route, target, port),
+            "url": routes.url(route, target, port), "port": port, "open": False, "notes": [note] if note else [],
+            "changed": check and self.mode != "emit" and route != "none" and not tunnel.is_up(),
         }
-        if self.mode == "emit" or connection.in_place and route != "none" or check:
-            if check:
-                answer["changed"] = self.mode != "emit" and route != "none" and not tunnel.is_up()
-            else:
-                tunnel.emitted(argv)
-            return answer
-        opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
-        self.state.remember_site(self.connection.site, route=opened.route)
-        answer.update(
-            url=opened.url, command=opened.command, port=opened.port, open=True, changed=opened.changed,
-            notes=list(opened.notes),
-        )
-        return answer
+
+    def _for_windows(self, route: str, target: routes.Target, port: int) -> str | None:
+        # Windows' ssh shares no connections.
+        try:
+            return as_windows(routes.plan(route, self.connection, target, port, self.state.id))
+        except Unquotable:
+            return None
 
     def close(self, session: str, check: bool) -> bool:
         """Close the session's tunnel; return whether there was one."""
@@ -316,13 +316,6 @@ class Laptop:
             f"{problem} Session '{view['session']}' runs on {view['node']} (job {view['job']}) all the same: mend this and run "
             "'ansible-playbook hpc.jupyter.connect', or end it with 'ansible-playbook hpc.jupyter.stop'."
         )
-
-
-def _for_windows(argv: list[str]) -> str | None:
-    try:
-        return as_windows(argv)
-    except Unquotable:
-        return None
 
 
 def tunnels(task_vars: Mapping, connection) -> Callable[[str], dict]:
