@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import zipfile
+import zlib
 
 from . import commands
 from .program import HEAD, digest
@@ -98,7 +99,7 @@ class Archive(object):
             return False
         try:
             return zipfile.ZipFile(io.BytesIO(data)).testzip() is None
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
             return False
 
     def pack(self):
