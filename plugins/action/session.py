@@ -78,7 +78,7 @@ class ActionModule(ProgramAction):
         opened = result["tunnel"].pop("changed")
         if shown.waited and arguments["notify"]:
             progress.notify(view, result["tunnel"]["url"])
-        result["msg"] = progress.ready(view, result["tunnel"])
+        result["msg"] = progress.ready(view, result["tunnel"], emit=arguments["tunnel"] == "emit")
         result["changed"] = result["changed"] or opened
         shown.finish(result["msg"])
         if launching and view["endpoint"]["kind"] == "tls" and not self._task.check_mode:

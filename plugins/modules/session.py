@@ -103,8 +103,9 @@ options:
     default: auto
   tunnel:
     description:
-      - V(emit) prints the command, V(open) runs it in the background and checks what answers, V(browser) opens the
-        browser as well, and V(keep) also opens it again by itself until the session ends.
+      - V(emit) prints the command, and says so where this laptop has the tunnel open already. V(open) runs it in the
+        background and checks what answers, V(browser) opens the browser as well, and V(keep) also opens it again by itself
+        until the session ends.
     type: str
     choices: [emit, open, browser, keep]
     default: emit

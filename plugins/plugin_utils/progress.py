@@ -147,12 +147,20 @@ def next_steps(view: dict) -> str:
     return f"Not ready yet ({describe(view)}). It stays as it is. {_CONTINUE}"
 
 
-def ready(view: dict, tunnel: dict) -> str:
-    """Return the closing lines of a launch."""
+def ready(view: dict, tunnel: dict, emit: bool = False) -> str:
+    """Return the closing lines of a launch.
+
+    :param emit: whether a command for a person to type was asked for.
+    """
     left = f" for {duration(view['time_left'])}" if view.get("time_left") else ""
     lines = [f"Session '{view['session']}' runs on {view['node']}{left} (job {view['job']}, route {tunnel['route']})."]
     lines += [f"Note: {note}." for note in tunnel["notes"]]
-    if tunnel["open"] or not tunnel["command"]:
+    if tunnel["open"] and emit:
+        lines += [
+            "The tunnel is open on this laptop already.", f"Open in the browser:  {tunnel['url']}",
+            "On another laptop, type this and leave it running:", f"  {tunnel['command']}",
+        ]
+    elif tunnel["open"] or not tunnel["command"]:
         lines.append(f"Open in the browser:  {tunnel['url']}")
     else:
         lines += ["Type on your laptop, and leave it running:", f"  {tunnel['command']}", f"Then open in the browser:  {tunnel['url']}"]

@@ -198,19 +198,26 @@ class Laptop:
 
     def _told(self, connection: Connection, tunnel: Tunnel, route: str, target: routes.Target, check: bool) -> dict:
         """Return the command for a person to type; in check mode also whether one would be run."""
-        note = None
+        note = held = None
         if route == "none":
             port = target.port
-        elif check:
-            port = tunnel.expected_port(self.local_port)
         else:
-            port, note = tunnel.choose_port(target, self.local_port)
+            held = tunnel.held_port(target)
+            if held and self.local_port in (None, held):
+                # It is this session's for good; the command is for another laptop.
+                port = held
+            elif check:
+                port = tunnel.expected_port(self.local_port)
+            else:
+                port, note = tunnel.choose_port(target, self.local_port)
+            if held and port != held:
+                note = note or f"the tunnel is open on this laptop already, at {routes.url(route, target, held)}"
         argv = routes.plan(route, connection, target, port, self.state.id)
         if not check:
             tunnel.emitted(argv)
         return {
             "route": route, "command": as_posix(alone(argv)), "command_windows": self._for_windows(route, target, port),
-            "url": routes.url(route, target, port), "port": port, "open": False, "notes": [note] if note else [],
+            "url": routes.url(route, target, port), "port": port, "open": bool(held) and port == held, "notes": [note] if note else [],
             "changed": check and self.mode != "emit" and route != "none" and not tunnel.is_up(),
         }
 

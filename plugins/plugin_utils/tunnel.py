@@ -204,6 +204,13 @@ class Tunnel:
         note = f"local port {preferred} is in use by another program; this session now has {port}" if preferred else None
         return self._remember_port(port), note
 
+    def held_port(self, target: Target) -> int | None:
+        """Return the local port at which the session's server answers already, by a tunnel of ours or in a person's terminal; else None."""
+        port = self.state.load(self.key).get("port")
+        if not port or laptop.port_is_free(port) or self.verify(target, port, timeout=2.0).kind != "ours":
+            return None
+        return port
+
     def expected_port(self, wanted: int | None = None) -> int:
         """Return the local port that ``choose_port`` would most likely give, with nothing remembered."""
         return wanted or self.state.load(self.key).get("port") or laptop.FIRST_PORT

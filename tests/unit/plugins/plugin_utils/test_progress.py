@@ -34,3 +34,15 @@ def test_a_desktop_that_takes_no_notification_costs_no_launch(desktop, monkeypat
     monkeypatch.setattr(progress, "NOTIFY_TIMEOUT", 0.2)
     desktop(program)
     progress.notify(VIEW, "http://127.0.0.1:8888/")
+
+
+READY = dict(VIEW, job="7", time_left=None)
+TUNNEL = {"route": "relay", "command": "ssh -L 8888 login", "url": "http://127.0.0.1:8888/", "open": False, "notes": []}
+
+
+def test_a_tunnel_that_is_open_here_is_no_command_to_type_here():
+    lines = progress.ready(READY, dict(TUNNEL, open=True), emit=True).splitlines()
+    assert lines[1:3] == ["The tunnel is open on this laptop already.", "Open in the browser:  http://127.0.0.1:8888/"]
+    assert lines[3].startswith("On another laptop") and lines[4].strip() == TUNNEL["command"]
+    assert "another laptop" not in progress.ready(READY, dict(TUNNEL, open=True))
+    assert progress.ready(READY, TUNNEL, emit=True).splitlines()[1].startswith("Type on your laptop")

@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a session to a command: what is asked of the session for a route, and when a route is dropped."""
 
+import socket
+
 import pytest
+from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, reach, route_choice, tunnel
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.route_choice import Finding
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
@@ -176,6 +179,22 @@ def test_a_check_says_whether_a_tunnel_would_be_opened_and_remembers_nothing(rea
         assert reached(Login(), {}, mode="open", check=True)["changed"] is not up
         assert not reached(Login(), {}, mode="emit", check=True)["changed"]
     assert reached.state.names() == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("answers, wanted, is_open", [("ours", None, True), ("ours", 0, True), ("other", None, False), ("ours", 1, False)])
+def test_a_command_is_not_to_be_typed_here_where_its_port_leads_to_the_session_already(reached, monkeypatch, answers, wanted, is_open, check):
+    reached.state.remember_site(SITE, route="relay")
+    monkeypatch.setattr(tunnel.Tunnel, "verify", lambda *_, **__: http_probe.Answer(answers, ""))
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        own = tunnel.Tunnel(Connection.from_arguments("login", "carol"), "default", reached.state)
+        reached.state.save(own.key, {"port": port})
+        answer = reached(Login(), {"relay": Finding(True)}, check=check, local_port=None if wanted is None else port + wanted)
+    assert answer["open"] is is_open
+    assert any(f"already, at http://127.0.0.1:{port}/" in note for note in answer["notes"]) is (wanted == 1)
+    if is_open:
+        assert answer["port"] == port and answer["url"] == f"http://127.0.0.1:{port}/" and f":{port}:" in answer["command"]
 
 
 class Guess(tunnel.Tunnel):
