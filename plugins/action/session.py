@@ -65,11 +65,12 @@ class ActionModule(ProgramAction):
                 first = self.program(verb, request, task_vars)
                 view = self._await(first, request, arguments, task_vars, shown, laptop)
         result = _public(view, bool(first.get("changed")))
+        differs = progress.differences(view, first.get("differs"))
         problem = progress.problem(view, launching)
         if problem:
             return dict(result, failed=True, msg=problem)
         if view["state"] != "ready":
-            result["msg"] = progress.next_steps(view)
+            result["msg"] = "\n".join([progress.next_steps(view), *differs])
             shown.finish(result["msg"])
             return result
         tunnel = self._reach(laptop, arguments, view, task_vars, shown)
@@ -78,7 +79,7 @@ class ActionModule(ProgramAction):
         opened = result["tunnel"].pop("changed")
         if shown.waited and arguments["notify"]:
             progress.notify(view, result["tunnel"]["url"])
-        result["msg"] = progress.ready(view, result["tunnel"], emit=arguments["tunnel"] == "emit")
+        result["msg"] = "\n".join([progress.ready(view, result["tunnel"], emit=arguments["tunnel"] == "emit"), *differs])
         result["changed"] = result["changed"] or opened
         shown.finish(result["msg"])
         if launching and view["endpoint"]["kind"] == "tls" and not self._task.check_mode:
@@ -202,6 +203,6 @@ def _has_desktop() -> bool:
 
 
 def _public(view: dict, changed: bool) -> dict:
-    ours = ("fingerprint", "asked", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
+    ours = ("fingerprint", "differs", "asked", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
     result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)

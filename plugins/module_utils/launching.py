@@ -27,7 +27,7 @@ def start(session, request):
     resources = _resources(session, request)
     view = session.view()
     if view["state"] in ALIVE and not ends_for_good(view):
-        return _adopted(session, view), False
+        return _adopted(session, view, request, resources), False
     if request.get("check"):
         return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
     _require_password(session, request)
@@ -53,29 +53,44 @@ def _start(session, request, resources):
                     "Job %s of session '%s' is still about to end. Nothing was submitted. Run launch again in a minute."
                     % (view["job"], session.name), "ending", session=view)
         if view["state"] in ALIVE:
-            return _adopted(session, view), False
+            return _adopted(session, view, request, resources), False
         if lock.taken_over or session.record().get("submitting"):
             found = session.orphan()
             if found is not None:
                 record = dict(session.record(), job=found.id, submitting=False)
                 files.write_json(session.places.record, record)
-                return _adopted(session, session.view(record, found)), True
+                return _adopted(session, session.view(record, found), request, resources), True
         return _submit(session, request, resources), True
 
 
-def _adopted(session, view):
+def _adopted(session, view, request, resources):
     if view["state"] == "unknown":
         raise Failure(
             "Session '%s' has job %s, and the scheduler can't be asked about it: %s. Nothing was submitted, for the "
             "job may well be running. Try again when the scheduler answers." % (session.name, view["job"], view["reason"] or "no answer"),
             "scheduler-unknown", session=view,
         )
-    return dict(view, adopted=True)
+    return dict(view, adopted=True, differs=_differences(session.record(), _asked(request), resources))
+
+
+def _differences(record, asked, resources):
+    """Return what a launch asks for and the session that is there does not have.
+
+    :returns: dict, resource -> [what the session has, what is asked for].
+    """
+    if record.get("by_hand"):
+        # What it was given on its command line is not known.
+        return {}
+    had, wanted = record.get("resources") or {}, resources.as_dict()
+    return dict((key, [had[key], wanted[key]]) for key in asked if key in had and had[key] != wanted[key])
+
+
+def _asked(request):
+    return dict((key, value) for key, value in (request.get("resources") or {}).items() if value not in (None, "", []))
 
 
 def _resources(session, request):
-    merged = dict(session.facts.get("resources", {}))
-    merged.update((key, value) for key, value in (request.get("resources") or {}).items() if value not in (None, "", []))
+    merged = dict(session.facts.get("resources", {}), **_asked(request))
     try:
         return base.Resources.from_request(merged)
     except base.BadRequest as error:

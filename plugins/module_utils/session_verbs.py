@@ -18,13 +18,14 @@ def launch(request):
 
     :param request: dict with ``batch_dir``, ``session``, and optionally ``resources``, ``job``
         (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
-    :returns: dict, a view with ``changed`` and ``fingerprint``.
+    :returns: dict, a view with ``changed`` and ``fingerprint``, and of a session that was there ``differs`` (dict, resource ->
+        [what it has, what was asked for]).
     """
     session = Session(Site(request.get("batch_dir")), request["session"])
     view, changed = launching.start(session, request)
     if waits(view) and not request.get("check"):
-        adopted = view.get("adopted")
-        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0), submitted=not adopted), adopted=adopted)
+        kept = dict((key, view.get(key)) for key in ("adopted", "differs"))
+        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0), submitted=not kept["adopted"]), **kept)
     return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
                 config_dir=session.known_facts.get("job", {}).get("config_dir"))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
+from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 
 # Seconds in the queue after which a person looks elsewhere and is to be told.
 NOTABLE_WAIT = 10.0
@@ -145,6 +146,32 @@ def next_steps(view: dict) -> str:
     if view.get("would_submit"):
         return f"Session '{view['session']}' is not running; a job would be submitted."
     return f"Not ready yet ({describe(view)}). It stays as it is. {_CONTINUE}"
+
+
+def differences(view: dict, differs: dict | None) -> list[str]:
+    """Return a line on what a launch asked for and the session that it found does not have; none when there is nothing.
+
+    :param differs: resource -> (what the session has, what was asked for).
+    """
+
+    def written(resource: str, value: object) -> str:
+        if value is None or value == []:
+            return "not set"
+        if resource == "memory":
+            return f"{value // 1024**3}G" if value % 1024**3 == 0 else f"{value // 1024**2}M"
+        if resource == "walltime":
+            return base.clock(value)
+        return printable(" ".join(value) if isinstance(value, list) else str(value))
+
+    counted = {"nodes": "nodes", "cores": "cores", "gpus": "GPUs"}
+    found = []
+    for resource, (has, asked) in sorted((differs or {}).items()):
+        has, asked = written(resource, has), written(resource, asked)
+        found.append(f"{has} {counted[resource]}, not {asked}" if resource in counted else f"{resource} {has}, not {asked}")
+    if not found:
+        return []
+    where = "queued" if view["state"] in ("queued", "held") else "running"
+    return [f"Note: the {where} session has {' and '.join(found)}; stop and launch to change that."]
 
 
 def ready(view: dict, tunnel: dict, emit: bool = False) -> str:

@@ -113,6 +113,13 @@ def test_a_launch_that_says_no_endpoint_asks_for_none(run):
     assert login.calls[0][1]["job"].get("endpoint") is None
 
 
+def test_a_launch_that_finds_a_session_says_what_it_asked_for_in_vain(run):
+    result = run(Login(launch=dict(SOCKET, differs={"cores": [4, 2]})))
+    assert "has 4 cores, not 2" in result["msg"] and "has 4 cores, not 2" in said(run.action) and "differs" not in result
+    queued = dict(SOCKET, state="queued", endpoint=None, differs={"cores": [4, 2]})
+    assert "queued session has 4 cores, not 2" in run(Login(launch=queued), wait_timeout=0)["msg"]
+
+
 def stopped(name):
     return {"session": name, "state": "stopped", "job": "7", "node": "node1"}
 

@@ -6,7 +6,8 @@
 import json
 
 import pytest
-from ansible_collections.hpc.jupyter.plugins.module_utils import launching
+from ansible_collections.hpc.jupyter.plugins.module_utils import launching, session_verbs
+from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 from ansible_collections.hpc.jupyter.plugins.module_utils.session import Session
@@ -103,3 +104,30 @@ def test_a_submission_that_was_not_answered_is_looked_for_by_the_next_launch(lau
 def test_the_endpoint_is_the_launchs_else_the_sites_else_the_routes(launch, monkeypatch, asked, site, got):
     monkeypatch.setitem(FACTS, "job", {"endpoint": site})
     assert launch(job=asked)[2]["endpoint"] == got
+
+
+@pytest.mark.parametrize("asked, differs", [
+    ({}, {}), ({"cores": None, "queue": "", "options": []}, {}), ({"cores": 4, "walltime": "02:00:00", "memory": "1024M"}, {}),
+    ({"cores": 2, "memory": "2G"}, {"cores": [4, 2], "memory": [1 << 30, 2 << 30]}), ({"queue": "typo"}, {"queue": [None, "typo"]})])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_launch_that_finds_a_session_tells_what_it_does_not_have(launch, tmp_path, asked, differs, check):
+    launch(resources={"cores": 4, "memory": "1G"}, renewals=0)
+    session = Session(Site("~/batch"), "default")
+    session._scheduler = Scheduler()
+    view, changed = launching.start(session, {"resources": asked, "check": check})
+    assert not changed and not session.scheduler.submitted and view["differs"] == differs
+
+
+def test_of_a_job_that_was_submitted_by_hand_it_is_not_known_what_it_has(launch):
+    launch(resources={"cores": 4}, renewals=0)
+    session = Session(Site("~/batch"), "default")
+    session._scheduler = Scheduler()
+    launching.take_by_hand(session, "7")
+    assert launching.start(session, {"resources": {"cores": 16}})[0]["differs"] == {}
+
+
+def test_news_of_a_session_that_waits_does_not_lose_what_it_does_not_have(launch, monkeypatch):
+    launch(resources={"cores": 4}, renewals=0)
+    monkeypatch.setattr(sessions, "scheduler_of", lambda *_: Scheduler())
+    answer = session_verbs.launch({"batch_dir": "~/batch", "session": "default", "resources": {"cores": 2}})
+    assert answer["state"] == "queued" and answer["adopted"] and answer["differs"] == {"cores": [4, 2]}

@@ -46,3 +46,17 @@ def test_a_tunnel_that_is_open_here_is_no_command_to_type_here():
     assert lines[3].startswith("On another laptop") and lines[4].strip() == TUNNEL["command"]
     assert "another laptop" not in progress.ready(READY, dict(TUNNEL, open=True))
     assert progress.ready(READY, TUNNEL, emit=True).splitlines()[1].startswith("Type on your laptop")
+
+
+@pytest.mark.parametrize("differs, said", [
+    ({"cores": [4, 2]}, "the running session has 4 cores, not 2;"),
+    ({"queue": [None, "gpu"]}, "queue not set, not gpu;"),
+    ({"memory": [4 << 30, 512 << 20], "walltime": [3600, 5400]}, "memory 4G, not 512M and walltime 01:00:00, not 01:30:00;"),
+    ({"options": [["-C a"], ["-C b"]]}, "options -C a, not -C b;")])
+def test_a_launch_says_what_the_session_that_it_found_does_not_have(differs, said):
+    (line,) = progress.differences(dict(VIEW, state="ready"), differs)
+    assert said in line and "stop and launch" in line
+
+
+def test_a_launch_that_finds_what_it_asked_for_says_nothing():
+    assert progress.differences(dict(VIEW, state="ready"), {}) == progress.differences(dict(VIEW, state="ready"), None) == []
