@@ -43,6 +43,9 @@ class ActionModule(ProgramAction):
             # A path that a shell could misread is for who made it to type.
             connect = connect if routes.SAFE_COMMAND.match(connect) else routes.CONNECT_COMMAND
             connection = Connection.from_task(self.login_variables(task_vars), self._connection)
+            other = self.another_user()
+            # Staff who set up a user's account log in by another way than that user will.
+            connection = connection.of_another(other) if other else connection
             command = as_posix(routes.plan_start(connection, "default", "/RELAY_DIR", port, connect=connect))
         except (BadConnection, routes.RouteError):
             return ""

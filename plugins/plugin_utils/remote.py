@@ -230,12 +230,17 @@ class ProgramAction(ActionBase):
         names = [name for name in LOGIN_VARIABLES if task_vars.get(name) is not None]
         return {"inventory_hostname": task_vars.get("inventory_hostname"), **{name: self._templar.template(task_vars[name]) for name in names}}
 
-    def _refuse_another_user(self) -> None:
+    def another_user(self) -> str | None:
+        """Return whom Ansible becomes on the login node, None where it stays who logged in."""
         if self._connection.become is None:
-            return
-        other, own = self.get_become_option("become_user"), self._get_remote_user()
-        if other == own:
-            # Ansible changes to nobody then.
+            return None
+        other = self.get_become_option("become_user")
+        # Ansible changes to nobody who is that already.
+        return other if other != self._get_remote_user() else None
+
+    def _refuse_another_user(self) -> None:
+        other, own = self.another_user(), self._get_remote_user()
+        if other is None:
             return
         raise ProgramFailed({
             "failed": True,

@@ -209,6 +209,12 @@ class Connection:
         """Return this connection by way of a master that is open: it asks nothing, and does without one that is gone."""
         return dataclasses.replace(self, options=(("o", f"ControlPath={path}"), ("o", "ControlMaster=no"), *self.options))
 
+    def of_another(self, user: str) -> Connection:
+        """Return how another user most likely reaches the same host: with the gates on the way, without this one's keys and files."""
+        gates = tuple((letter, value) for letter, value in self.options
+                      if letter == "J" or letter == "o" and value and _keyword(value)[0] in _OF_ONE_HOST - {"user", "localcommand", "remotecommand"})
+        return dataclasses.replace(self, user=user, options=gates, masters=())
+
     def opening(self, path: str) -> list[str]:
         """Return the command by which a person opens a master, answering whatever it asks."""
         return self.arguments("-f", "-N", "-M", "-o", "ControlPersist=no", "-o", "ServerAliveInterval=15", "-o", f"ControlPath={path}")

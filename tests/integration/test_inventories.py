@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from harness import PASSWORD, ROOT, Controller, copied
 
 
@@ -37,6 +38,36 @@ def test_a_site_with_many_users(account, installed, tmp_path):
     assert not staff.run("setup").succeeded().changed
     for user, project in (("carol", "PROJECT"), ("dave", "PROJECT2")):
         assert f"#SBATCH -A {project}\n" in account.shell("cat ~/.jupyter/batch/jupyter.slurm", user)
+    account.clear("dave")
+
+
+def test_an_administrator_sets_users_up_over_a_connection_of_their_own(account, collections, tmp_path):
+    """One login, and sudo to each user: nothing of the users' is asked for, and they launch by themselves."""
+    account.clear("dave")
+    account.shell("echo 'carol ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/carol && chmod 440 /etc/sudoers.d/carol", "root")
+    try:
+        inventory = tmp_path / "users.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {"carol": {}, "dave": {}}, "vars": {
+            "ansible_host": "login", "ansible_user": "carol", "ansible_become": True, "ansible_become_user": "{{ inventory_hostname }}",
+            "ansible_ssh_common_args": f"-F {account.ssh_config}"}}}))
+        staff = Controller(tmp_path / "staff", collections, str(inventory), {"jupyter_modules": ["jupyterlab"], "jupyter_password": PASSWORD})
+        staff.home.mkdir()
+        staff.cwd = tmp_path
+        assert staff.run("setup").succeeded().changed
+        assert not staff.run("setup").succeeded().changed
+        assert "become dave" in staff.run("launch", "--limit", "dave").failed().message
+    finally:
+        account.shell("rm -f /etc/sudoers.d/carol", "root")
+    assert account.shell("find ~/.jupyter ~/.jupyter_connect ! -user dave", "dave") == ""
+    assert " dave@login '~/.jupyter_connect'" in account.shell("head ~/.jupyter_connect", "dave")
+    own = tmp_path / "own.yml"
+    own.write_text(yaml.safe_dump({"all": {"hosts": {"login": {
+        "ansible_user": "dave", "ansible_ssh_common_args": f"-F {account.ssh_config} -i {account.state}/keys/dave"}}}}))
+    laptop = Controller(tmp_path / "dave", collections, str(own), {})
+    laptop.home.mkdir()
+    laptop.cwd = tmp_path
+    assert laptop.run("launch").succeeded().of("session")["state"] == "ready"
+    laptop.run("stop").succeeded()
     account.clear("dave")
 
 
