@@ -13,6 +13,7 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate as certificates
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import password as passwords
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import prompt
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 
@@ -155,16 +156,17 @@ class ActionModule(ProgramAction):
     def _ask(self, host: str) -> str:
         """Ask for a password on the terminal, twice and without showing it."""
         try:
-            for _attempt in range(_ATTEMPTS):
-                typed = self._prompt(f"Choose a password for Jupyter on {host} (not shown):")
-                try:
-                    passwords.check_password(typed)
-                except passwords.PasswordError as error:
-                    self._display.display(f"{error} Try again.")
-                    continue
-                if self._prompt("The same again:") == typed:
-                    return typed
-                self._display.display("The two differ. Try again.")
+            with prompt.alone():
+                for _attempt in range(_ATTEMPTS):
+                    typed = self._prompt(f"Choose a password for Jupyter on {host} (not shown):")
+                    try:
+                        passwords.check_password(typed)
+                    except passwords.PasswordError as error:
+                        self._display.display(f"{error} Try again.")
+                        continue
+                    if self._prompt(f"The same again, for {host}:") == typed:
+                        return typed
+                    self._display.display("The two differ. Try again.")
         except AnsiblePromptNoninteractive:
             raise _Refused(
                 "No password is set there, and there is no terminal to ask for one. Set jupyter_password, encrypted "

@@ -331,12 +331,12 @@ def test_a_vaulted_password_serves_and_a_wrong_kind_of_one_does_not_show(play, t
     assert password.verify(SECRET, hashed)
 
 
-def test_the_terminal_is_asked_twice_and_shows_nothing(play):
-    command, environment, home = play
+def typed_at_the_terminal(command, environment, line):
+    """Run a command on a terminal of its own and type a line at each question; return the exit status and what was shown."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(command[0], command, environment)
-    seen, typed, deadline = b"", 0, time.monotonic() + 120
+    seen, deadline = b"", time.monotonic() + 120
     while True:
         assert time.monotonic() < deadline, seen.decode()
         if select.select([terminal], [], [], 0.5)[0]:
@@ -347,18 +347,39 @@ def test_the_terminal_is_asked_twice_and_shows_nothing(play):
             if not piece:
                 break
             seen += piece
-        prompts = seen.count(b"(not shown):") + seen.count(b"The same again:")
-        echo = termios.tcgetattr(terminal)[3] & termios.ECHO
         # Between switching the echo off and reading, Ansible throws away what was typed too early, so a quiet half second
-        # with the prompt still there means: type again.
-        if prompts and not echo:
-            typed += os.write(terminal, b"correct horse\r") > 0
-    assert typed >= 2
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, seen.decode()
+        # with the prompt still there means: type (again). By then every host that would ask has asked, too.
+        elif b"(not shown):" in seen and not termios.tcgetattr(terminal)[3] & termios.ECHO:
+            os.write(terminal, line)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(terminal)
+    return status, seen
+
+
+def test_the_terminal_is_asked_twice_and_shows_nothing(play):
+    command, environment, home = play
+    status, seen = typed_at_the_terminal(command, environment, b"correct horse\r")
+    assert status == 0, seen.decode()
+    assert seen.count(b"(not shown):") == seen.count(b"The same again, for ") == 1
     assert b"horse" not in seen
     hashed = json.loads((home / ".jupyter" / "jupyter_server_config.json").read_text())["ServerApp"]["password"]
     assert password.verify("correct horse", hashed)
+
+
+def test_one_host_after_the_other_asks(play, tmp_path):
+    command, environment, _home = play
+    playbook = Path(command[-1])
+    playbook.write_text(playbook.read_text().replace("hosts: localhost", "hosts: all"))
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps({"all": {
+        "hosts": {name: {"jupyter_config_dir": str(tmp_path / name)} for name in ("carol", "dave", "erin")},
+        "vars": {"ansible_python_interpreter": sys.executable}}}))
+    command[command.index("-i") + 1] = str(inventory)
+    status, seen = typed_at_the_terminal(command, environment, b"correct horse\r")
+    assert status == 0, seen.decode()
+    prompts = re.findall(rb"Choose a password for Jupyter on (\w+)|The same again, for (\w+)", seen)
+    hosts = [(chosen or again).decode() for chosen, again in prompts]
+    assert len(hosts) == 6 and sorted(hosts[::2]) == ["carol", "dave", "erin"] and hosts[::2] == hosts[1::2], seen.decode()
 
 
 def test_the_directory_of_the_authority_may_be_named_with_a_tilde_and_variables(setup, tmp_path, monkeypatch):
