@@ -388,6 +388,8 @@ def reach_failure(error: AnsibleConnectionFailure, host: str) -> dict:
     said = sentence(error)
     if _NEVER_IN.search(said):
         left = f"Nothing was changed on {host}. Make a plain ssh to it work, then run this again."
+        if re.search(r"\.example\.org\b", said, re.I):
+            left = "It is the name that an inventory has before it is edited: put your login node's own in its place, and whatever else is in capitals."
     else:
         left = f"The connection to {host} broke, and how far this step had come is not known. Run it again: nothing is done twice."
     return {"failed": True, "unreachable": True, "cause": "unreachable", "msg": f"{said} {left}"}

@@ -13,6 +13,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.hpc.jupyter.plugins.action import batch, doctor, parallel, server, session, session_info
@@ -200,3 +201,12 @@ def test_each_action_says_in_words_why_the_login_node_did_not_do_it(in_place, mo
         action.program = MagicMock(side_effect=error)
         answer = action.run(task_vars=variables)
         assert answer["failed"] and answer["cause"] == cause and answer["msg"]
+
+
+def test_an_inventory_that_was_not_edited_is_told_from_a_network_that_is_down():
+    def said(host):
+        error = AnsibleConnectionFailure(f"Failed to connect to the host via ssh: ssh: Could not resolve hostname {host}: Name or service not known")
+        return remote.reach_failure(error, host)["msg"]
+
+    assert "put your login node's own" in said("login.example.org") and "plain ssh" not in said("login.example.org")
+    assert "plain ssh" in said("login.cluster.example") and "put your" not in said("login.cluster.example")
