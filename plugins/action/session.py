@@ -178,7 +178,7 @@ class ActionModule(ProgramAction):
         changed = answer["changed"]
         for view in answer["sessions"]:
             changed = laptop.close(view["session"], check=self._task.check_mode) or changed
-        message = progress.stopped(answer["sessions"], self._task.check_mode)
+        message = progress.stopped(answer["sessions"], self._task.check_mode, None if arguments["all"] else arguments["name"])
         if answer["sessions"] or not answer["not_stopped"]:
             self._display.display(message)
         first = answer["sessions"][0] if answer["sessions"] else {}

@@ -28,7 +28,7 @@ import sys
 import time
 
 from . import files, http_probe, launching, second_hop, session as sessions, ssh_errors
-from .failure import Failure
+from .failure import Failure, playbook
 from .places import LONGEST_SOCKET, Site
 
 LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
@@ -415,8 +415,8 @@ class Relay(object):
             return None
         self.progress.say(
             "not-running",
-            "session '%s' is not running. Start it with 'ansible-playbook hpc.jupyter.launch' on the laptop, or by adding "
-            "--start to this command." % name,
+            "session '%s' is not running. Start it with %s on the laptop, or by adding --start to this command."
+            % (name, playbook("launch", name)),
         )
         return NOT_RUNNING
 

@@ -47,6 +47,16 @@ def from_os_error(error, left="Nothing else was changed by this step."):
     return Failure("%s: %s. %s %s" % (path, error.strerror or error, left, advice), cause)
 
 
+def playbook(verb, session):
+    """Return what a person types on the laptop about one session (str, in quotes).
+
+    :param verb: str, a playbook of this collection: launch, connect or stop.
+    :param session: str, the session's name.
+    """
+    which = "" if session == "default" else " -e jupyter_session=%s" % session
+    return "'ansible-playbook hpc.jupyter.%s%s'" % (verb, which)
+
+
 def sentence(text):
     """Return text that another sentence can follow (str, harmless to print)."""
     text = printable(str(text)).strip()

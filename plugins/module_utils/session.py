@@ -12,7 +12,7 @@ import os
 import time
 
 from . import commands, diagnosis, files, renewal, schedulers
-from .failure import Failure, sentence
+from .failure import Failure, playbook, sentence
 from .lock import SessionLock
 from .schedulers import base
 
@@ -292,8 +292,8 @@ class Session(object):
         """Return the Failure of a cancellation that did not come about."""
         return Failure(
             "%s of session '%s' could not be cancelled: %s The session is still as it was, its server may have been "
-            "asked to end. Run 'ansible-playbook hpc.jupyter.stop' again when the scheduler answers."
-            % (what, self.name, sentence(error)), "not-cancelled",
+            "asked to end. Run %s again when the scheduler answers."
+            % (what, self.name, sentence(error), playbook("stop", self.name)), "not-cancelled",
         )
 
 

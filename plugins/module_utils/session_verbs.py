@@ -8,7 +8,7 @@ import os
 import time
 
 from . import files, launching, stopping, waiting
-from .failure import Failure, from_os_error
+from .failure import Failure, from_os_error, playbook
 from .places import Site
 from .session import ALIVE, LOOPBACK, Session, fingerprint, waits
 
@@ -97,8 +97,8 @@ def control(request):
     """
     session = Session(Site(request.get("batch_dir")), request["session"])
     if not session.record().get("job"):
-        raise Failure("Session '%s' is not running; nothing was asked of it. Start it with "
-                      "'ansible-playbook hpc.jupyter.launch'." % session.name, "not-running")
+        raise Failure("Session '%s' is not running; nothing was asked of it. Start it with %s."
+                      % (session.name, playbook("launch", session.name)), "not-running")
     # What was refused to the same order earlier is no answer to this one.
     order = dict(request["order"], asked=binascii.hexlify(os.urandom(4)).decode("ascii"))
     before = files.read_json(session.places.control) or {}

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import playbook, sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 
@@ -19,7 +19,9 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 NOTABLE_WAIT = 10.0
 NOTIFY_TIMEOUT = 5.0  # seconds
 
-_CONTINUE = "'ansible-playbook hpc.jupyter.launch' goes on waiting for it, 'ansible-playbook hpc.jupyter.stop' gives it up."
+
+def _continue(view: dict) -> str:
+    return f"{playbook('launch', view['session'])} goes on waiting for it, {playbook('stop', view['session'])} gives it up."
 
 
 def duration(seconds: float | None) -> str:
@@ -47,6 +49,8 @@ def describe(view: dict) -> str:
     """Return one line on where a session is."""
     state, reason = view["state"], printable(view.get("reason") or "")
     job = f"job {view['job']}"
+    if state == "none":
+        return "not running" + (f": {reason}" if reason else "")
     if state in ("queued", "held"):
         text = f"{state}: {job}" + (f", {reason}" if reason else "")
         if view.get("predicted_start"):
@@ -95,7 +99,7 @@ class Progress:
             self.say(text + (f" (after {duration(since)})" if self._last and since > 5 else ""))
         if view["state"] in ("queued", "held") and not self._told:
             # Now, for at a Ctrl-C newer cores end the task before it could say anything.
-            self.say(f"Ctrl-C leaves job {view['job']} in the queue: {_CONTINUE}")
+            self.say(f"Ctrl-C leaves job {view['job']} in the queue: {_continue(view)}")
             self._told = True
         self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > NOTABLE_WAIT)
         self._last = text
@@ -118,12 +122,12 @@ def problem(view: dict, launching: bool) -> str | None:
         what = "did not come up" if launching else "failed"
         return (
             f"Session '{name}' {what}: job {view['job']} on {view['node'] or 'no node'} is over. {reason}{tail}\n"
-            "Nothing is left running. Mend it and run 'ansible-playbook hpc.jupyter.launch' again."
+            f"Nothing is left running. Mend it and run {playbook('launch', name)} again."
         )
     if view.get("hopeless") and state in ("queued", "held"):
         return (
             f"Job {view['job']} of session '{name}' was accepted but can't start as it is: {reason}. It is still queued. "
-            "End it with 'ansible-playbook hpc.jupyter.stop', change what it asks for, and launch again."
+            f"End it with {playbook('stop', name)}, change what it asks for, and launch again."
         )
     if state == "unknown":
         return (
@@ -132,7 +136,7 @@ def problem(view: dict, launching: bool) -> str | None:
         )
     if not launching and state in ("none", "finished", "ending"):
         why = f" {sentence(reason)}" if reason else ""
-        return f"Session '{name}' is not running.{why} Start it with 'ansible-playbook hpc.jupyter.launch'."
+        return f"Session '{name}' is not running.{why} Start it with {playbook('launch', name)}."
     return None
 
 
@@ -145,7 +149,7 @@ def next_steps(view: dict) -> str:
         )
     if view.get("would_submit"):
         return f"Session '{view['session']}' is not running; a job would be submitted."
-    return f"Not ready yet ({describe(view)}). It stays as it is. {_CONTINUE}"
+    return f"Not ready yet ({describe(view)}). It stays as it is. {_continue(view)}"
 
 
 def differences(view: dict, differs: dict | None) -> list[str]:
@@ -196,13 +200,17 @@ def ready(view: dict, tunnel: dict, emit: bool = False) -> str:
     return "\n".join(lines)
 
 
-def stopped(views: list[dict], check: bool = False) -> str:
-    """Return what a stop did, or in check mode would do."""
+def stopped(views: list[dict], check: bool = False, name: str | None = None) -> str:
+    """Return what a stop did, or in check mode would do.
+
+    :param name: the one session that it was to end; None for all.
+    """
     ended = [
         f"'{view['session']}' (job {view['job']})" for view in views
         if (view["state"] not in ("none", "finished", "failed") if check else view["state"] == "stopped")
     ]
-    return f"{'Would end' if check else 'Ended'}: {', '.join(ended)}." if ended else "No session was running."
+    none = f"Session '{name}' was not running." if name else "No session was running."
+    return f"{'Would end' if check else 'Ended'}: {', '.join(ended)}." if ended else none
 
 
 def notify(view: dict, url: str) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import playbook
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
@@ -321,7 +322,7 @@ class Laptop:
     def _still_runs(view: Mapping, problem: str) -> str:
         return (
             f"{problem} Session '{view['session']}' runs on {view['node']} (job {view['job']}) all the same: mend this and run "
-            "'ansible-playbook hpc.jupyter.connect', or end it with 'ansible-playbook hpc.jupyter.stop'."
+            f"{playbook('connect', view['session'])}, or end it with {playbook('stop', view['session'])}."
         )
 
 

@@ -142,6 +142,12 @@ def test_a_stop_that_ends_all_says_so(run, laptop):
     assert not result.get("failed") and result["msg"] == "Ended: 'one' (job 7)." and laptop.closed == ["one"]
 
 
+def test_a_stop_in_vain_names_the_session(run):
+    nothing = Login(stop={"changed": False, "sessions": [dict(stopped("nosuch"), state="none", job=None)], "not_stopped": []})
+    assert run(nothing, state="stopped", name="nosuch")["msg"] == "Session 'nosuch' was not running."
+    assert run(nothing, state="stopped", all=True)["msg"] == "No session was running."
+
+
 @pytest.fixture
 def authority(tmp_path, monkeypatch):
     """A certificate authority, and what server_inspect says of a certificate of its that is about to end."""

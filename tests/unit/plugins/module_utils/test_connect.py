@@ -313,3 +313,9 @@ def test_a_relay_that_waits_asks_the_scheduler_as_rarely_as_the_site_wants(tmp_p
         relay.look(ask=True)
     asked = [one for one in session.scheduler.asked if one[0] == "look"]
     assert 10 < len(asked) <= most
+
+
+def test_a_relay_to_a_session_that_does_not_run_says_how_that_one_is_started(tmp_path, capsys):
+    (tmp_path / "site.json").write_text('{"scheduler": "slurm", "relay_dir": "%s"}' % (tmp_path / "relay"))
+    assert connect.main(["connect", "big", "--socket", str(tmp_path / "relay/s"), "--batch-dir", str(tmp_path)]) == connect.NOT_RUNNING
+    assert "'ansible-playbook hpc.jupyter.launch -e jupyter_session=big' on the laptop" in capsys.readouterr().out

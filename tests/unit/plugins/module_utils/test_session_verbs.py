@@ -8,6 +8,8 @@ import errno
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import session_verbs, stopping
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
+from ansible_collections.hpc.jupyter.plugins.module_utils.places import Site
+from ansible_collections.hpc.jupyter.plugins.module_utils.session import Session
 
 
 @pytest.fixture
@@ -39,3 +41,14 @@ def test_the_one_that_was_named_fails_as_itself(sessions):
     with pytest.raises(Failure, match="could not be cancelled"):
         session_verbs.stop({"batch_dir": sessions, "session": "stuck"})
     assert session_verbs.stop({"batch_dir": sessions, "session": "two"})["changed"]
+
+
+def test_an_order_to_a_session_that_does_not_run_says_how_that_one_is_started(tmp_path):
+    for name, typed in (("default", ""), ("big", " -e jupyter_session=big")):
+        with pytest.raises(Failure, match="Session '%s' is not running.*'ansible-playbook hpc.jupyter.launch%s'" % (name, typed)):
+            session_verbs.control({"batch_dir": str(tmp_path), "session": name, "order": {}})
+
+
+def test_what_could_not_be_cancelled_is_to_be_stopped_by_its_name(tmp_path):
+    failure = Session(Site(str(tmp_path)), "big").not_cancelled("Job 7", "no answer")
+    assert "'ansible-playbook hpc.jupyter.stop -e jupyter_session=big' again" in failure.message

@@ -60,3 +60,31 @@ def test_a_launch_says_what_the_session_that_it_found_does_not_have(differs, sai
 
 def test_a_launch_that_finds_what_it_asked_for_says_nothing():
     assert progress.differences(dict(VIEW, state="ready"), {}) == progress.differences(dict(VIEW, state="ready"), None) == []
+
+
+LOST = dict(VIEW, job=None, state="none", reason="", hopeless=False, log="/home/carol/server.log", set_up=True)
+
+
+@pytest.mark.parametrize("name, typed", [("default", ""), ("big", " -e jupyter_session=big")])
+def test_what_to_type_next_is_about_the_session_that_was_named(name, typed):
+    view = dict(LOST, session=name)
+    queued = dict(view, job="7", state="queued")
+    launch, stop = (f"'ansible-playbook hpc.jupyter.{verb}{typed}'" for verb in ("launch", "stop"))
+    assert launch in progress.problem(view, launching=False)
+    assert launch in progress.problem(dict(view, job="7", state="failed"), launching=True)
+    assert stop in progress.problem(dict(queued, hopeless=True), launching=True)
+    assert launch in progress.next_steps(queued) and stop in progress.next_steps(queued)
+    lines = []
+    progress.Progress(lines.append, "login1").show(queued)
+    assert launch in lines[-1] and stop in lines[-1]
+
+
+def test_a_session_without_a_job_is_not_said_to_have_one():
+    assert progress.describe(LOST) == "not running"
+    assert progress.describe(dict(LOST, reason="a submission was cut off")) == "not running: a submission was cut off"
+
+
+def test_a_stop_in_vain_names_the_session_that_it_was_told():
+    assert progress.stopped([LOST], name="nosuch") == "Session 'nosuch' was not running."
+    assert progress.stopped([LOST], check=True, name="nosuch") == "Session 'nosuch' was not running."
+    assert progress.stopped([]) == "No session was running."

@@ -76,7 +76,14 @@ def test_it_moves_back_when_nothing_was_won_and_the_job_dials_back(reached):
 def test_every_way_that_was_tried_is_in_the_message_when_all_are_closed(reached):
     with pytest.raises(reach.ReachFailed, match="relay: refused; jump: refused; direct: filtered; reverse: .*Host key.*runs on node1") as failed:
         reached(Login(direct=False, reverse=False), {"direct": GUESS, "reverse": Finding(None)})
+    assert "'ansible-playbook hpc.jupyter.connect'" in str(failed.value) and "'ansible-playbook hpc.jupyter.stop'" in str(failed.value)
     assert failed.value.cause == "route" and "route" not in reached.state.site(SITE)
+
+
+def test_what_to_type_next_names_the_session(reached, monkeypatch):
+    monkeypatch.setitem(VIEW, "session", "big")
+    with pytest.raises(reach.ReachFailed, match="hpc.jupyter.connect -e jupyter_session=big'.*hpc.jupyter.stop -e jupyter_session=big'"):
+        reached(Login(direct=False), {"direct": GUESS})
 
 
 def test_kernels_that_run_keep_a_server_where_it_is(reached):
