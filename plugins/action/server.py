@@ -59,28 +59,48 @@ class ActionModule(ProgramAction):
             mutually_exclusive=[("password", "password_hash")],
         )
         host = task_vars["inventory_hostname"]
+        work = self._see_to_the_password if arguments["password_only"] else self._set_up
+        # Of what came before it in the play, such as role batch, it can't speak.
+        left = f"Nothing was changed on {host}{'' if arguments['password_only'] else ' by this step'}."
         try:
-            return self.answered(lambda: self._set_up(arguments, host, task_vars), task_vars)
+            self._check_passwords(arguments)
+            return self.answered(lambda: work(arguments, host, task_vars), task_vars)
         except _Refused as error:
-            return {"failed": True, "cause": error.cause, "msg": f"{error} Nothing was changed on {host}."}
+            return {"failed": True, "cause": error.cause, "msg": f"{error} {left}"}
         except passwords.PasswordError as error:
-            return {"failed": True, "cause": "password", "msg": f"{error} Nothing was changed on {host}."}
+            return {"failed": True, "cause": "password", "msg": f"{error} {left}"}
         except certificates.CertificateError as error:
-            return {"failed": True, "cause": "certificate-authority", "msg": f"{error} Nothing was changed on {host}."}
+            return {"failed": True, "cause": "certificate-authority", "msg": f"{error} {left}"}
 
-    def _set_up(self, arguments: dict, host: str, task_vars: dict) -> dict:
-        # All that can be refused without asking the login node.
+    def _check_passwords(self, arguments: dict) -> None:
         for name, check in (("password", passwords.check_password), ("password_hash", passwords.check_hash)):
             if name not in self._task.args:
                 continue
             if not arguments[name]:
                 raise _Refused(f"jupyter_{name} is set but empty (as an unset environment variable or a prompt without a terminal leaves it).", "password")
             arguments[name] = check(arguments[name])
+
+    def _see_to_the_password(self, arguments: dict, host: str, task_vars: dict) -> dict:
+        """Fail where a setup would find no password, and nobody to ask for one."""
+        if arguments["password"] or arguments["password_hash"] or self._task.check_mode:
+            return {"changed": False}
+        pad = secrets.token_bytes(4096)
+        found = self.program("server_inspect", dict(_request(arguments), pad=pad.hex()), task_vars)
+        if not any(passwords.algorithm_of(one) for one in _unsealed(found["passwords"], pad)):
+            try:
+                # Only Ansible's first process sees the terminal; one that is there shows this as a line, and no answer is waited for.
+                self._display.prompt_until(f"Jupyter on {host} has no password yet: you will be asked for one.", private=True, seconds=0)
+            except AnsiblePromptNoninteractive:
+                raise _nobody_to_ask() from None
+        return {"changed": False}
+
+    def _set_up(self, arguments: dict, host: str, task_vars: dict) -> dict:
+        # All that can be refused without asking the login node.
         _check_settings(arguments["settings"])
         if arguments["certificate_days"] <= arguments["certificate_renew_days"]:
             raise _Refused("jupyter_certificate_days must be more than jupyter_certificate_renew_days.", "bad-arguments")
 
-        request = {key: arguments[key] for key in ("config_dir", "batch_dir", "root_dir", "settings")}
+        request = _request(arguments)
         pad = secrets.token_bytes(4096)
         asked = time.time()
         found = self.program("server_inspect", dict(request, pad=pad.hex()), task_vars)
@@ -168,10 +188,7 @@ class ActionModule(ProgramAction):
                         return typed
                     self._display.display("The two differ. Try again.")
         except AnsiblePromptNoninteractive:
-            raise _Refused(
-                "No password is set there, and there is no terminal to ask for one. Set jupyter_password, encrypted "
-                "('ansible-vault encrypt_string --name jupyter_password'), or a ready hash in jupyter_password_hash.", "no-password"
-            ) from None
+            raise _nobody_to_ask() from None
         except AnsiblePromptInterrupt:
             raise _Refused("Interrupted while asking for the password.", "interrupted") from None
         raise _Refused(f"No password was chosen in {_ATTEMPTS} attempts.", "no-password")
@@ -210,6 +227,16 @@ class ActionModule(ProgramAction):
                 result["expires"] = None
             result["pair"] = dict(new, before=certificates.describe(pem), after=after)
         return result
+
+
+def _request(arguments: dict) -> dict:
+    return {key: arguments[key] for key in ("config_dir", "batch_dir", "root_dir", "settings")}
+
+
+def _nobody_to_ask() -> _Refused:
+    return _Refused(
+        "No password is set there, and there is no terminal to ask for one. Set jupyter_password, encrypted "
+        "('ansible-vault encrypt_string --name jupyter_password'), or a ready hash in jupyter_password_hash.", "no-password")
 
 
 def _decision(state: str, hashed: str, there: list[str]) -> dict:

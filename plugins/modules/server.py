@@ -35,6 +35,13 @@ options:
     type: str
     choices: [auto, argon2, sha1]
     default: auto
+  password_only:
+    description:
+      - Change nothing, and fail where a setup would find no password, and nobody at a terminal to ask for one.
+      - For the start of a play, before steps that would otherwise be done in vain. The login node is only asked when neither
+        O(password) nor O(password_hash) is given, and nothing is returned.
+    type: bool
+    default: false
   root_dir:
     description:
       - Directory where notebooks start. C(~) and environment variables of the login node are expanded, and it is created

@@ -210,6 +210,23 @@ def test_a_password_is_asked_for_only_when_none_is_set(setup, login):
     assert setup(typed=[AssertionError("asked again")])["password"] == "kept"
 
 
+def test_a_setup_without_any_password_is_told_at_its_start(setup, login):
+    refused = setup(password_only=True)
+    assert refused["failed"] and refused["cause"] == "no-password" and refused["msg"].endswith("Nothing was changed on login1.")
+    # Where something came before, only this step can be spoken of.
+    assert setup()["msg"].endswith("Nothing was changed on login1 by this step.")
+    assert setup(password_only=True, password="")["cause"] == "password"
+    assert setup(password_only=True, typed=[b""]) == {"changed": False}
+    assert setup(password_only=True, check=True) == {"changed": False}
+    assert tree(login.home) == {}
+
+
+def test_a_password_that_is_known_costs_no_call_at_the_start(setup, login):
+    assert setup(password_only=True, password=SECRET) == {"changed": False} and login.calls == []
+    setup(password=SECRET)
+    assert setup(password_only=True) == {"changed": False} and [verb for verb, _request in login.calls] == ["server_inspect"]
+
+
 def test_nobody_asks_in_check_mode(setup, login):
     result = setup(check=True, typed=[AssertionError("asked")])
     assert result["password"] == "set" and "asked for" in result["warnings"][0]
@@ -354,6 +371,17 @@ def typed_at_the_terminal(command, environment, line):
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(terminal)
     return status, seen
+
+
+def test_a_first_setup_with_nobody_to_ask_deploys_nothing(play):
+    command, environment, home = play
+    command[-1:] = ["-e", "jupyter_hosts=localhost jupyter_preflight=false jupyter_scheduler=local", "-c", "local", "hpc.jupyter.setup"]
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 2 and "Nothing was changed on localhost." in done.stdout, done.stdout
+    assert not (home / ".jupyter").exists() and not (home / ".jupyter_connect").exists()
+    status, seen = typed_at_the_terminal(command, environment, b"correct horse\r")
+    assert status == 0 and (home / ".jupyter_connect").exists(), seen.decode()
+    assert seen.count(b"you will be asked for one") == seen.count(b"Choose a password") == 1, seen.decode()
 
 
 def test_the_terminal_is_asked_twice_and_shows_nothing(play):
