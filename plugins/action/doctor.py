@@ -46,8 +46,7 @@ class ActionModule(ProgramAction):
             findings.append(_finding("the login-node program", False, str(error.answer.get("msg"))))
         variables = {name: value for finding in findings for name, value in finding["set"].items()}
         report = _report(task_vars["inventory_hostname"], findings, variables)
-        for line in report.splitlines():
-            self._display.display(line)
+        self._display.display(report)
         wrong = [finding["name"] for finding in findings if finding["works"] is False]
         return {
             "changed": False, "findings": findings, "group_vars": variables, "report": report, "reached": not unreachable,

@@ -71,7 +71,7 @@ class ActionModule(ProgramAction):
             return dict(result, failed=True, msg=problem)
         if view["state"] != "ready":
             result["msg"] = "\n".join([progress.next_steps(view), *differs])
-            shown.finish(result["msg"])
+            shown.finish(progress.headed(result["msg"], task_vars))
             return result
         tunnel = self._reach(laptop, arguments, view, task_vars, shown)
         # The server may have moved for its route.
@@ -81,7 +81,7 @@ class ActionModule(ProgramAction):
             progress.notify(view, result["tunnel"]["url"])
         result["msg"] = "\n".join([progress.ready(view, result["tunnel"], emit=arguments["tunnel"] == "emit"), *differs])
         result["changed"] = result["changed"] or opened
-        shown.finish(result["msg"])
+        shown.finish(progress.headed(result["msg"], task_vars))
         if launching and view["endpoint"]["kind"] == "tls" and not self._task.check_mode:
             # For the next job: this one serves from a copy of its own.
             result["changed"] = self._renew_certificate(first, arguments, task_vars, shown) or result["changed"]
@@ -180,7 +180,7 @@ class ActionModule(ProgramAction):
             changed = laptop.close(view["session"], check=self._task.check_mode) or changed
         message = progress.stopped(answer["sessions"], self._task.check_mode, None if arguments["all"] else arguments["name"])
         if answer["sessions"] or not answer["not_stopped"]:
-            self._display.display(message)
+            self._display.display(progress.headed(message, task_vars))
         first = answer["sessions"][0] if answer["sessions"] else {}
         result = {
             "changed": changed,

@@ -28,6 +28,5 @@ class ActionModule(ProgramAction):
         sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
         table = progress.table(sessions)
         if arguments["table"]:
-            for line in table:
-                self._display.display(line)
+            self._display.display(progress.headed("\n".join(table), task_vars))
         return {"changed": False, "sessions": sessions, "table": table}

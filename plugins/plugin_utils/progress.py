@@ -106,8 +106,15 @@ class Progress:
 
     def finish(self, text: str) -> None:
         """Show the closing lines."""
-        for line in text.splitlines():
-            self._display(printable(line))
+        # All at once, for other hosts' lines come in between.
+        self._display("\n".join(printable(line) for line in text.splitlines()))
+
+
+def headed(text: str, task_vars: dict) -> str:
+    """Return what is shown of one host with its name before it, where the play has others, too."""
+    if len(task_vars.get("ansible_play_hosts_all") or ()) < 2:
+        return text
+    return f"[{task_vars['inventory_hostname']}]" + ("\n" if "\n" in text else " ") + text
 
 
 def problem(view: dict, launching: bool) -> str | None:

@@ -64,13 +64,13 @@ def laptop(monkeypatch):
 def run(laptop):
     """Return a function that runs the module against a login node."""
 
-    def run(login, check=False, **arguments):
+    def run(login, check=False, hosts=("login1",), **arguments):
         task = MagicMock(args=arguments, async_val=0, check_mode=check, diff=False)
         action = session.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
         action.program = login
         action._display = MagicMock()
         run.action = action
-        return action.run(task_vars={"inventory_hostname": "login1"})
+        return action.run(task_vars={"inventory_hostname": "login1", "ansible_play_hosts_all": list(hosts)})
 
     return run
 
@@ -146,6 +146,15 @@ def test_a_stop_in_vain_names_the_session(run):
     nothing = Login(stop={"changed": False, "sessions": [dict(stopped("nosuch"), state="none", job=None)], "not_stopped": []})
     assert run(nothing, state="stopped", name="nosuch")["msg"] == "Session 'nosuch' was not running."
     assert run(nothing, state="stopped", all=True)["msg"] == "No session was running."
+
+
+def test_of_several_hosts_each_is_named(run):
+    launch, stop = Login(launch=SOCKET), Login(stop={"changed": True, "sessions": [stopped("one")], "not_stopped": []})
+    for hosts, ready, ended in ((["login1"], "", ""), (["login1", "login2"], "[login1]\n", "[login1] ")):
+        result = run(launch, hosts=hosts)
+        assert run.action._display.display.call_args.args[0] == ready + result["msg"]
+        result = run(stop, hosts=hosts, state="stopped")
+        assert run.action._display.display.call_args.args[0] == ended + result["msg"]
 
 
 @pytest.fixture
