@@ -41,6 +41,7 @@ def apply(request):
     magic = (jupyter or {}).pop("magic", "")
     sources = program.sources()
     script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
+    hint = (request.get("connect_hint") or "").replace("/RELAY_DIR/", relay_dir + "/")
     connect_path = expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
     facts = {
         "version": 1,
@@ -57,6 +58,7 @@ def apply(request):
         # For what is set up later on the same terms: engines.
         "environment": request.get("environment") or {},
         "connect": connect_path,
+        "connect_hint": hint,
         "relay_dir": relay_dir,
         "node_host_keys": request.get("node_host_keys") or "strict",
         "second_hop": request.get("second_hop") or "auto",
@@ -73,7 +75,7 @@ def apply(request):
         (script_path, script.encode("utf-8"), 0o700),
         (connect_path, render_launcher(
             python=sys.executable, program=site.program, batch_dir=site.path,
-            hint=(request.get("connect_hint") or "").replace("/RELAY_DIR/", relay_dir + "/")).encode("utf-8"), 0o700),
+            hint=hint).encode("utf-8"), 0o700),
         (os.path.join(site.path, "python"), _python_wrapper().encode("utf-8"), 0o700),
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), 0o600),
     ]

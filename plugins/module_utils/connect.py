@@ -20,6 +20,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -551,14 +552,29 @@ def _parser():
     return parser
 
 
-def laptop_command(path, name, extra=()):
-    """Return the command to type on the laptop, for a relay socket (str)."""
+def laptop_command(session, path, extra=()):
+    """Return the command to type on the laptop: what setup recorded, for only the laptop knows how it reaches this host.
+
+    :param session: session.Session.
+    :param path: str, the relay's socket, where nothing was recorded.
+    :param extra: further words for the connect tool, likewise.
+    :returns: (str, str, the port in it).
+    """
     import getpass
 
-    return " ".join(
-        ["ssh", "-L", "127.0.0.1:8888:%s" % path, "%s@%s" % (getpass.getuser(), socket.getfqdn()), "'~/.jupyter_connect'", name]
-        + list(extra) + ["--socket", path]
-    )
+    recorded = files.printable(session.known_facts.get("connect_hint") or "").strip().splitlines()
+    command = recorded[0] if recorded else ""
+    if command and session.name != "default":
+        # It is recorded for that one.
+        named = command.replace("/default-manual.sock", "/%s-manual.sock" % session.name).replace(" default --", " %s --" % session.name)
+        command = named if named != command else ""
+    if not command:
+        command = " ".join(
+            ["ssh", "-L", "127.0.0.1:8888:%s" % path, "%s@%s" % (getpass.getuser(), socket.getfqdn()), "'~/.jupyter_connect'", session.name]
+            + list(extra) + ["--socket", path]
+        )
+    port = re.search(r"127\.0\.0\.1:([0-9]+):", command)
+    return command, port.group(1) if port else "8888"
 
 
 def main(argv):
@@ -574,10 +590,12 @@ def main(argv):
         if options.look:
             return _look(session, progress)
         path = options.socket or default_socket(session)
-        if not options.socket and sys.stdin.isatty():
-            return _show(session, path, options)
         if options.probe:
             return _probe(path, progress)
+        if not options.socket and not options.machine:
+            _show(session, path, options)
+            if sys.stdin.isatty():
+                return 0
         if options.start:
             started = _start(session, options, progress)
             if started is not None:
@@ -617,14 +635,15 @@ def default_socket(session):
 
 
 def _show(session, path, options):
+    """Say how the session is, and what to type on the laptop."""
     view = session.view()
+    command, port = laptop_command(session, path, ["--start"] if options.start or view["state"] in _OVER else [])
     sys.stdout.write(
-        "Session '%s' is %s%s.\nType this on the laptop, and leave it running:\n\n    %s\n\nThen open %s://127.0.0.1:8888%s there.\n"
+        "Session '%s' is %s%s.\nType this on the laptop, and leave it running:\n\n    %s\n\nThen open %s://127.0.0.1:%s%s there.\n"
         % (session.name, "not running" if view["state"] in _OVER else view["state"], " on " + view["node"] if view["node"] else "",
-           laptop_command(path, session.name, ["--start"] if options.start or view["state"] in _OVER else []),
-           "https" if (view["endpoint"] or {}).get("kind") == "tls" else "http", view["base_url"] or "/")
+           command, "https" if (view["endpoint"] or {}).get("kind") == "tls" else "http", port, view["base_url"] or "/")
     )
-    return 0
+    sys.stdout.flush()
 
 
 def _look(session, progress):

@@ -25,7 +25,7 @@ options:
     default: ~/.jupyter_connect
   connect_hint:
     description:
-      - The command for the laptop that the connect tool shows in its first lines. Made from the connection's own variables
+      - The command for the laptop that the connect tool shows in its first lines and when it is run in a terminal. Made from the connection's own variables
         when empty.
     type: str
     default: ""

@@ -25,3 +25,10 @@ def test_what_makes_jupyter_available_is_kept_for_engines(home):
     assert json.loads((home / ".jupyter/batch/site.json").read_text())["environment"] == environment
     assert not apply(environment=environment)["changed"]
     assert apply(environment={"modules": ["jupyterlab"]})["changed"]
+
+
+def test_the_command_for_the_laptop_is_kept_as_the_connect_tool_says_it(home):
+    apply(connect_hint="ssh -L 127.0.0.1:8888:/RELAY_DIR/default-manual.sock login")
+    facts = json.loads((home / ".jupyter/batch/site.json").read_text())
+    assert facts["connect_hint"] == "ssh -L 127.0.0.1:8888:%s/default-manual.sock login" % facts["relay_dir"]
+    assert "#     %s\n" % facts["connect_hint"] in (home / ".jupyter_connect").read_text()

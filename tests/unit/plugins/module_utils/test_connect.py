@@ -4,6 +4,7 @@
 """The connect tool: its directory, its launcher, the hops that need no second host."""
 
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -315,7 +316,42 @@ def test_a_relay_that_waits_asks_the_scheduler_as_rarely_as_the_site_wants(tmp_p
     assert 10 < len(asked) <= most
 
 
-def test_a_relay_to_a_session_that_does_not_run_says_how_that_one_is_started(tmp_path, capsys):
+def test_a_relay_to_a_session_that_does_not_run_says_how_that_one_is_started(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(connect.signal, "signal", lambda *_: None)
     (tmp_path / "site.json").write_text('{"scheduler": "slurm", "relay_dir": "%s"}' % (tmp_path / "relay"))
     assert connect.main(["connect", "big", "--socket", str(tmp_path / "relay/s"), "--batch-dir", str(tmp_path)]) == connect.NOT_RUNNING
     assert "'ansible-playbook hpc.jupyter.launch -e jupyter_session=big' on the laptop" in capsys.readouterr().out
+
+
+RECORDED = (
+    "ssh -F cfg -a -x -L 127.0.0.1:%d:/r/default-manual.sock carol@login.example.org '~/.jupyter_connect' default --start "
+    "--socket /r/default-manual.sock")
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    """Return a function that runs the connect tool for a session that does not run, without a terminal; it returns what is printed."""
+    monkeypatch.setattr(connect.signal, "signal", lambda *_: None)
+
+    def typed(*words, **facts):
+        (tmp_path / "site.json").write_text(json.dumps(dict({"scheduler": "slurm", "relay_dir": str(tmp_path / "relay")}, **facts)))
+        assert connect.main(["connect"] + list(words) + ["--batch-dir", str(tmp_path)]) == connect.NOT_RUNNING
+        return capsys.readouterr().out
+
+    return typed
+
+
+def test_what_is_typed_on_the_laptop_is_what_setup_recorded(typed):
+    said = typed(connect_hint=RECORDED % 9001 + "\n\nhttp://127.0.0.1:9001/")
+    assert "    %s\n" % (RECORDED % 9001) in said and "open http://127.0.0.1:9001/ there" in said
+
+
+def test_it_is_recorded_for_another_session_too(typed):
+    assert "    %s\n" % (RECORDED % 8888).replace("default", "big") in typed("big", connect_hint=RECORDED % 8888)
+
+
+@pytest.mark.parametrize("words, hint", [(("big",), "~/my-way"), ((), "")])
+def test_where_nothing_was_recorded_the_host_says_its_own_name(typed, words, hint):
+    said = typed(*words, connect_hint=hint)
+    name = words[0] if words else "default"
+    assert "ssh -L 127.0.0.1:8888:" in said and "'~/.jupyter_connect' %s --start --socket" % name in said
