@@ -15,6 +15,7 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils import trust
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 
 _OF_THE_USER = ("chromium", "firefox", "macos", "windows")
+_NAMES = {"chromium": "Chromium", "firefox": "Firefox", "macos": "macOS", "windows": "Windows", "system": "System"}
 
 
 class ActionModule(ActionBase):
@@ -60,6 +61,8 @@ class ActionModule(ActionBase):
             certificates.name(pem), str(directory / "ca.crt"), pem, certificates.fingerprint(pem, "sha1"))
         for store in stores:
             self._bring(store, certificate, wanted, check, result)
+        for line in _told(result, arguments["stores"], wanted, check):
+            self._display.display(line)
         result["changed"] = result["changed"] or any(one["changed"] for one in result["stores"])
         if self._task.diff:
             result["diff"] = [
@@ -77,18 +80,41 @@ class ActionModule(ActionBase):
             if changes and not check:
                 (store.add if wanted else store.remove)(certificate)
         except (trust.StoreError, OSError) as error:
-            result["warnings"].append(f"{store.kind} ({store.path}): {printable(str(error))}.")
+            result["warnings"].append(f"{_named(store.kind, store.path)} {printable(str(error))}.")
             result["stores"].append({"kind": store.kind, "path": store.path, "state": "failed", "changed": False})
             return
         result["stores"].append({"kind": store.kind, "path": store.path, "state": _state(wanted).strip(), "changed": changes})
         if changes:
-            done = "now trusts the authority" if wanted else "trusts the authority no more"
-            result["actions"].append(f"{store.kind} ({store.path}) {done}. Restart the browser if it is running.")
+            done = "trusts the authority now" if wanted else "trusts the authority no more"
+            result["actions"].append(f"{_named(store.kind, store.path)} {done}. Restart the browser if it is running.")
 
     def _command(self, argv: list) -> trust.Completed:
         # In the C locale the tools' messages are the ones that were tried.
         done = self._low_level_execute_command("LC_ALL=C " + shlex.join(argv), executable="/bin/sh")
         return trust.Completed(done["rc"], done["stdout"], done["stderr"])
+
+
+def _told(result: dict, asked: list[str], wanted: bool, check: bool) -> list[str]:
+    """Return a line for each store, and for each kind of browser that a person may have thought of and that is not there."""
+    lines = []
+    for one in result["stores"]:
+        if one["state"] == "failed":
+            said = "could not be read or changed, as the warning says."
+        elif not one["changed"]:
+            said = "trusts the authority already." if wanted else "does not trust the authority, as before."
+        elif check:
+            said = "would trust the authority." if wanted else "would trust the authority no more."
+        else:
+            said = f"{'trusts the authority now' if wanted else 'trusts the authority no more'}. Restart the browser if it is running."
+        lines.append(f"{_named(one['kind'], one['path'])} {said}")
+    found = {one["kind"] for one in result["stores"]}
+    # The browsers of macOS and Windows look in the store of the system's user.
+    expected = ("chromium", "firefox") if "auto" in asked and not found & {"macos", "windows"} else ()
+    return lines + [f"{_NAMES[kind]}: none found." for kind in dict.fromkeys((*expected, *asked)) if kind in _NAMES and kind not in found]
+
+
+def _named(kind: str, path: str) -> str:
+    return f"{_NAMES[kind]} ({path}):"
 
 
 def _state(trusted: bool) -> str:

@@ -28,7 +28,9 @@ def run(tmp_path, monkeypatch):
             return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
         action._low_level_execute_command = command
+        action._display = MagicMock()
         result = action.run(task_vars={})
+        run.shown = [call.args[0] for call in action._display.display.call_args_list]
         json.dumps(result)
         return result
 
@@ -57,6 +59,24 @@ def test_there_and_back_each_once(run, profile):
     assert run(check=True, stores=["firefox"], state="absent")["changed"] and listed(profile)
     assert run(stores=["firefox"], state="absent")["changed"] and not listed(profile)
     assert run(stores=["firefox"], state="absent")["changed"] is False
+
+
+def test_it_is_said_which_browser_is_changed_and_which_is_not_there(run, profile, monkeypatch):
+    monkeypatch.setattr(trust.trust, "_CHROMIUM_COMMANDS", ())
+
+    def said(**arguments):
+        run(**arguments)
+        return run.shown
+
+    store = f"Firefox ({profile}): "
+    assert said(check=True) == [store + "would trust the authority.", "Chromium: none found."]
+    assert said() == [store + "trusts the authority now. Restart the browser if it is running.", "Chromium: none found."]
+    assert said(stores=["firefox"]) == [store + "trusts the authority already."]
+    assert said(check=True, state="absent")[0] == store + "would trust the authority no more."
+    assert said(state="absent")[0] == store + "trusts the authority no more. Restart the browser if it is running."
+    assert said(state="absent")[0] == store + "does not trust the authority, as before."
+    (profile / "cert9.db").write_text("nonsense")
+    assert said()[0] == store + "could not be read or changed, as the warning says."
 
 
 def test_the_authority_is_the_one_that_setup_uses(run, profile, tmp_path):
