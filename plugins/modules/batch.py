@@ -25,8 +25,8 @@ options:
     default: ~/.jupyter_connect
   connect_hint:
     description:
-      - The command for the laptop that the connect tool shows in its first lines and when it is run in a terminal. Made from the connection's own variables
-        when empty.
+      - The command for the laptop that the connect tool shows in its first lines and when it is run in a terminal.
+        Made from the connection's own variables when empty.
     type: str
     default: ""
   local_port:
