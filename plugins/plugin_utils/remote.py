@@ -26,6 +26,7 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentenc
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.module_utils.places import DEFAULT_BATCH_DIR
 from ansible_collections.hpc.jupyter.plugins.module_utils.program import HEAD, VERBS, digest
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.spelling import misspelt
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     LOGIN_VARIABLES,
     BadConnection,
@@ -193,6 +194,13 @@ class ProgramAction(ActionBase):
     _send_program = False
     #: Whether it concerns tunnels, which log in without any become: then that would mix two accounts up.
     _for_who_logs_in = False
+
+    def run(self, tmp=None, task_vars=None):
+        """Begin a task."""
+        for name, nearest in misspelt(task_vars or ()):
+            # Ansible shows the same warning once, however many hosts and tasks there are.
+            self._display.warning(f"The variable {name} is none of this collection's and has no effect on it. Was {nearest} meant?")
+        return super().run(tmp, task_vars)
 
     def program(self, verb: str, request: dict, task_vars: dict) -> dict:
         """Run one verb of the login-node program and return its answer.
