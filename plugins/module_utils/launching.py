@@ -4,6 +4,7 @@
 """Launches a session: adopts its job, or submits one."""
 
 import binascii
+import contextlib
 import hashlib
 import os
 import time
@@ -42,6 +43,16 @@ def _start(session, request, resources):
     """Submit under the lock, unless the session came alive meanwhile; see ``start``."""
     files.make_private_dir(session.site.sessions)
     files.make_private_dir(session.places.path)
+    try:
+        return _start_locked(session, request, resources)
+    except (Failure, OSError):
+        # Of a session that never was nothing stays; what another launch has put there meanwhile keeps the directory.
+        with contextlib.suppress(OSError):
+            os.rmdir(session.places.path)
+        raise
+
+
+def _start_locked(session, request, resources):
     with session.locked() as lock:
         view = session.view()
         if ends_for_good(view):

@@ -48,7 +48,13 @@ class SessionLock(object):
                 "pid": os.getpid(),
                 "process": processes.start_time(os.getpid()),
             }, sort_keys=True)
-            if files.create_exclusively(self.path, self._text):
+            try:
+                ours = files.create_exclusively(self.path, self._text)
+            except FileNotFoundError:
+                # A launch that was refused has just taken its empty directory away.
+                files.make_private_dir(os.path.dirname(self.path))
+                continue
+            if ours:
                 beating = threading.Thread(target=self._beat)
                 beating.daemon = True
                 beating.start()

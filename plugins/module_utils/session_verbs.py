@@ -10,7 +10,10 @@ import time
 from . import files, launching, stopping, waiting
 from .failure import Failure, from_os_error, playbook
 from .places import Site
-from .session import ALIVE, LOOPBACK, Session, fingerprint, waits
+from .session import ALIVE, LOOPBACK, Session, fingerprint, first, waits
+
+# Seconds for which a session that ended is listed.
+REMEMBERED = 7 * 86400
 
 
 def launch(request):
@@ -48,7 +51,7 @@ def look(request):
 
 
 def info(request):
-    """Verb: all sessions of the user (or those named), with one query to the scheduler."""
+    """Verb: the sessions of the user that are there or ended within a week (or those named), with one query to the scheduler."""
     site = Site(request.get("batch_dir"))
     names = request.get("sessions") or site.session_names()
     if not names and not os.path.exists(site.facts_path):
@@ -60,8 +63,23 @@ def info(request):
     views = []
     for session, record in zip(sessions, records):
         job, record = session.ask(record, jobs)
-        views.append(session.view(record, job, asked=False))
+        view = _with_end(session.view(record, job, asked=False), session, record, job)
+        if request.get("sessions") or view["state"] != "none" and (view["ended"] is None or view["ended"] > time.time() - REMEMBERED):
+            views.append(view)
     return {"sessions": views, "set_up": True}
+
+
+def _with_end(view, session, record, job):
+    """Return a view that also tells when its session ended (``ended``, epoch or None), and that it was stopped."""
+    if record.get("submitting") and view["state"] == "none":
+        # There may be a job.
+        return dict(view, state="unknown", ended=None)
+    if record.get("ended") and view["state"] == "none":
+        return dict(view, state="stopped", job=next(iter(record.get("jobs", [])[-1:]), None), ended=record["ended"])
+    if view["state"] in ALIVE or view["state"] == "none":
+        return dict(view, ended=None)
+    stamp = files.stamp(session.places.record)
+    return dict(view, ended=first(job and job.ends, stamp and stamp[0]))
 
 
 def stop(request):

@@ -11,10 +11,11 @@ version_added: 1.0.0
 description:
   - Lists every session with its job, node, time left, what it waits for, whether this laptop's tunnel is up, and the
     core-hours that its job has used so far.
+  - A session that ended is listed for a week, and after that when it is asked for by its name.
   - The scheduler is asked once, however many sessions there are.
 options:
   names:
-    description: Sessions to list; all when empty.
+    description: Sessions to list; all that are there or ended within a week when empty.
     type: list
     elements: str
     default: []
@@ -54,7 +55,7 @@ sessions:
       type: str
       sample: default
     state:
-      description: One of none, queued, held, starting, ready, ending, finished, failed, unknown.
+      description: One of none, queued, held, starting, ready, ending, finished, failed, stopped, unknown.
       type: str
       sample: ready
     reason:
@@ -75,6 +76,9 @@ sessions:
       sample: 7100
     predicted_start:
       description: When the scheduler expects it to start, in seconds since the epoch.
+      type: float
+    ended:
+      description: When it ended, in seconds since the epoch; V(null) while it has not.
       type: float
     core_hours:
       description: Core-hours of its job so far.

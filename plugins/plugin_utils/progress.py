@@ -241,6 +241,8 @@ def table(views: list[dict]) -> list[str]:
         note = printable(view.get("reason") or "", 120)
         if view.get("predicted_start"):
             note = f"starts {clock(view['predicted_start'])}" + (f" ({note})" if note else "")
+        if view.get("ended"):
+            note = f"ended {clock(view['ended'])}" + (f" ({note})" if note else "")
         if view.get("successor"):
             note = ", ".join(filter(None, [note, f"goes on in job {view['successor']}"]))
         tunnel = view.get("tunnel") or {}

@@ -131,3 +131,24 @@ def test_news_of_a_session_that_waits_does_not_lose_what_it_does_not_have(launch
     monkeypatch.setattr(sessions, "scheduler_of", lambda *_: Scheduler())
     answer = session_verbs.launch({"batch_dir": "~/batch", "session": "default", "resources": {"cores": 2}})
     assert answer["state"] == "queued" and answer["adopted"] and answer["differs"] == {"cores": [4, 2]}
+
+
+def refuse(scheduler, submission):
+    raise base.Refused("invalid partition specified: typo")
+
+
+def test_of_a_launch_that_was_refused_nothing_stays(launch, monkeypatch, tmp_path):
+    monkeypatch.setattr(Scheduler, "submit", refuse)
+    with pytest.raises(launching.Failure, match="refused"):
+        launch()
+    assert not list((tmp_path / "batch/sessions").iterdir())
+
+
+def test_a_session_that_was_there_before_keeps_what_it_had(launch, monkeypatch):
+    _scheduler, record, _job = launch(renewals=0)
+    finished = base.Job("1", state=base.FINISHED, exit_kind=base.CLEAN)
+    monkeypatch.setattr(Scheduler, "look", lambda scheduler, ids: dict((one, finished) for one in ids))
+    monkeypatch.setattr(Scheduler, "submit", refuse)
+    with pytest.raises(launching.Failure, match="refused"):
+        launch()
+    assert Session(Site("~/batch"), "default").record()["id"] == record["id"]

@@ -90,3 +90,10 @@ def test_who_was_thought_dead_leaves_the_lock_of_the_next_alone(path):
         os.unlink(path)
         left_by(path, host="elsewhere", pid=1, process="1")
     assert os.path.exists(path)
+
+
+def test_a_directory_that_a_refused_launch_took_away_is_made_again(tmp_path):
+    path = str(tmp_path / "session" / "lock")
+    with lock.SessionLock(path, patience=0):
+        assert os.path.exists(path)
+    assert os.stat(tmp_path / "session").st_mode & 0o77 == 0

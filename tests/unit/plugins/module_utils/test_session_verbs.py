@@ -4,6 +4,8 @@
 """The program's verbs for sessions."""
 
 import errno
+import json
+import time
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import session_verbs, stopping
@@ -52,3 +54,41 @@ def test_an_order_to_a_session_that_does_not_run_says_how_that_one_is_started(tm
 def test_what_could_not_be_cancelled_is_to_be_stopped_by_its_name(tmp_path):
     failure = Session(Site(str(tmp_path)), "big").not_cancelled("Job 7", "no answer")
     assert "'ansible-playbook hpc.jupyter.stop -e jupyter_session=big' again" in failure.message
+
+
+DAY = 86400
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Return a function that makes a session of this record, and one that lists what there is: name -> (state, job, days since it ended)."""
+    (tmp_path / "site.json").write_text('{"scheduler": "slurm"}')
+
+    def make(name, **record):
+        (tmp_path / "sessions" / name).mkdir(parents=True)
+        if record:
+            (tmp_path / "sessions" / name / "record.json").write_text(json.dumps(dict({"scheduler": "slurm", "jobs": [], "job": None}, **record)))
+
+    def listed(*names):
+        views = session_verbs.info({"batch_dir": str(tmp_path), "sessions": list(names)})["sessions"]
+        return dict((view["session"], (view["state"], view["job"], view["ended"] and round((time.time() - view["ended"]) / DAY))) for view in views)
+
+    return make, listed
+
+
+def test_what_ended_is_listed_for_a_week_and_what_never_was_not_at_all(listed):
+    make, listed = listed
+    make("refused")
+    for name, days in (("new", 1), ("old", 8)):
+        ends = time.time() - days * DAY
+        make("stopped-" + name, jobs=["6", "7"], ended=ends)
+        make("failed-" + name, job="8", over={"id": "8", "state": "finished", "exit_kind": "failed", "ends": ends})
+    assert listed() == {"stopped-new": ("stopped", "7", 1), "failed-new": ("failed", "8", 1)}
+    assert listed("stopped-old", "failed-old", "refused") == {
+        "stopped-old": ("stopped", "7", 8), "failed-old": ("failed", "8", 8), "refused": ("none", None, None)}
+
+
+def test_a_submission_that_was_cut_off_is_listed_for_there_may_be_a_job(listed):
+    make, listed = listed
+    make("cut", submitting=True)
+    assert listed() == {"cut": ("unknown", None, None)}

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person is told of a session."""
 
+import time
+
 import pytest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress
 
@@ -88,3 +90,9 @@ def test_a_stop_in_vain_names_the_session_that_it_was_told():
     assert progress.stopped([LOST], name="nosuch") == "Session 'nosuch' was not running."
     assert progress.stopped([LOST], check=True, name="nosuch") == "Session 'nosuch' was not running."
     assert progress.stopped([]) == "No session was running."
+
+
+def test_the_table_says_when_a_session_ended():
+    ended = time.time() - 60
+    line = progress.table([dict(LOST, state="failed", job="7", reason="it was cancelled", ended=ended)])[1]
+    assert line.endswith(f"ended {progress.clock(ended)} (it was cancelled)")
