@@ -64,7 +64,8 @@ class ActionModule(ProgramAction):
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
                 first = self.program(verb, request, task_vars)
                 view = self._await(first, request, arguments, task_vars, shown, laptop)
-        result = _public(view, bool(first.get("changed")))
+        # So that what a play does with the tunnel does not fail where there is none.
+        result = dict(_public(view, bool(first.get("changed"))), tunnel=reach.no_tunnel())
         differs = progress.differences(view, first.get("differs"))
         problem = progress.problem(view, launching)
         if problem:

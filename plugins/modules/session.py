@@ -193,8 +193,8 @@ log:
   type: str
   sample: /home/carol/.jupyter/batch/sessions/default/server.log
 tunnel:
-  description: How to reach the server from the laptop.
-  returned: when the server is ready
+  description: How to reach the server from the laptop; each is V(null) while the server is not ready, as in check mode.
+  returned: with O(state=launched) and O(state=connected)
   type: dict
   contains:
     route:

@@ -326,6 +326,11 @@ class Laptop:
         )
 
 
+def no_tunnel() -> dict:
+    """Return the result's ``tunnel`` where none is known: of a session that is not ready."""
+    return {"route": None, "command": None, "command_windows": None, "url": None, "port": None, "open": False, "notes": []}
+
+
 def tunnels(task_vars: Mapping, connection) -> Callable[[str], dict]:
     """Return a function that says of a session by its name what this laptop knows of its tunnel, without any network.
 

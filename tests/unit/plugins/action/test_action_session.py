@@ -120,6 +120,14 @@ def test_a_launch_that_finds_a_session_says_what_it_asked_for_in_vain(run):
     assert "queued session has 4 cores, not 2" in run(Login(launch=queued), wait_timeout=0)["msg"]
 
 
+def test_a_session_that_is_not_ready_has_a_tunnel_of_which_nothing_is_known(run):
+    known = set(run(Login(launch=SOCKET))["tunnel"])
+    absent = dict(SOCKET, state="none", job=None, node=None, endpoint=None, would_submit=True, set_up=True)
+    waiting = dict(SOCKET, state="queued", endpoint=None)
+    for result in (run(Login(launch=absent), check=True), run(Login(launch=waiting), wait_timeout=0)):
+        assert set(result["tunnel"]) >= known and not any(result["tunnel"].values())
+
+
 def stopped(name):
     return {"session": name, "state": "stopped", "job": "7", "node": "node1"}
 
