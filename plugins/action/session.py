@@ -161,9 +161,9 @@ class ActionModule(ProgramAction):
         fresh = arguments["state"] == "connected" and arguments["tunnel"] == "emit"
         tunnel = laptop.reach(view, program, shown.say, check=self._task.check_mode, fresh=fresh)
         if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
-            # A browser that can't be started is no reason to fail: the address is printed anyway.
+            # A browser that can't be started is no reason to fail: the address is printed below.
             if not _has_desktop() or not webbrowser.open(tunnel["url"]):
-                tunnel["notes"].append(f"no browser could be opened here; open {tunnel['url']} yourself")
+                tunnel["notes"].append("no browser could be opened here")
         return tunnel
 
     # -- stop ------------------------------------------------------------------------------

@@ -101,8 +101,11 @@ def test_a_mac_has_a_desktop_without_saying_so(run, browser, monkeypatch):
     assert browser == ["https://127.0.0.1:8888/"]
 
 
-def test_without_a_desktop_the_address_is_told(run, browser):
-    assert "open https://127.0.0.1:8888/ yourself" in run(Login(launch=SOCKET), tunnel="browser")["tunnel"]["notes"][0]
+def test_without_a_desktop_the_address_is_told_once(run, browser):
+    result = run(Login(launch=SOCKET), tunnel="browser")
+    assert result["tunnel"]["notes"] == ["no browser could be opened here"]
+    assert "Note: no browser could be opened here.\nOpen in the browser:  https://127.0.0.1:8888/" in result["msg"]
+    assert result["msg"].count("https://127.0.0.1:8888/") == 1
     assert browser == []
 
 
