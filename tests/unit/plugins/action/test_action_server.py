@@ -394,6 +394,27 @@ def test_the_terminal_is_asked_twice_and_shows_nothing(play):
     assert password.verify("correct horse", hashed)
 
 
+def test_a_terminal_that_is_closed_at_the_question_leaves_no_process(play):
+    command, environment, _home = play
+    # The end of this pipe that is written to stays open in every process of the run, and only there.
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, environment)
+    os.close(writing)
+    seen, deadline = b"", time.monotonic() + 120
+    while b"(not shown):" not in seen or termios.tcgetattr(terminal)[3] & termios.ECHO:
+        assert time.monotonic() < deadline, seen.decode()
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
+    assert select.select([reading], [], [], 30)[0], "a process of the run is still there"
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
 def test_one_host_after_the_other_asks(play, tmp_path):
     command, environment, _home = play
     playbook = Path(command[-1])
