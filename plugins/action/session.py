@@ -204,6 +204,9 @@ def _has_desktop() -> bool:
 
 
 def _public(view: dict, changed: bool) -> dict:
-    ours = ("fingerprint", "differs", "asked", "would_submit", "set_up", "relay_dir", "outdated", "connect", "node_name", "control", "endpoint_of_site")
+    ours = (
+        "fingerprint", "differs", "asked", "would_submit", "set_up", "rehearsal", "relay_dir", "outdated", "connect", "node_name",
+        "control", "endpoint_of_site",
+    )
     result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)

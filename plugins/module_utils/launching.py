@@ -30,7 +30,7 @@ def start(session, request):
     if view["state"] in ALIVE and not ends_for_good(view):
         return _adopted(session, view, request, resources), False
     if request.get("check"):
-        return dict(view, would_submit=True, set_up=True, resources=resources.as_dict()), True
+        return dict(view, would_submit=True, set_up=True, resources=resources.as_dict(), rehearsal=_rehearse(session, request, resources)), True
     _require_password(session, request)
     try:
         return _start(session, request, resources)
@@ -157,8 +157,23 @@ def _new_record(session, before, resources, job=None, renewals=0, mail=None, **m
     }, **more)
 
 
-def _submit(session, request, resources):
-    facts = session.facts
+def _rehearse(session, request, resources):
+    """Ask the scheduler whether it would take the job, where that can be asked.
+
+    :returns: what ``rehearse`` of a scheduler does; what kept it from being asked.
+    :raises Failure: when it would not.
+    """
+    _renewals, mail = _renewals_and_mail(session, request)
+    try:
+        return session.scheduler.rehearse(
+            _submission(session, resources, mail), _session_script(_deployed_script(session), session.name, ""))
+    except base.Refused as error:
+        raise _refused("would refuse", error)
+    except base.Unreachable as error:
+        return str(error)
+
+
+def _deployed_script(session):
     deployed = "jupyter.%s" % session.scheduler.script_suffix
     script = files.read_text(os.path.join(session.site.path, deployed))
     if script is None:
@@ -166,11 +181,26 @@ def _submit(session, request, resources):
             "The job script %s is missing from %s. Nothing was submitted. Run 'ansible-playbook hpc.jupyter.setup' again."
             % (deployed, session.site.path), "not-set-up",
         )
-    before = session.record()
+    return script
+
+
+def _renewals_and_mail(session, request):
     # 0 and "" are what a launch may ask for instead of the site's.
-    renewals, mail = (facts.get(key) if request.get(key) is None else request[key] for key in ("renewals", "mail"))
-    renewals = int(renewals or 0)
-    record = _new_record(session, before, resources, renewals=renewals, mail=mail or None)
+    renewals, mail = (session.facts.get(key) if request.get(key) is None else request[key] for key in ("renewals", "mail"))
+    return int(renewals or 0), mail or None
+
+
+def _submission(session, resources, mail):
+    return base.Submission(
+        name=session.job_name, script=session.places.script, output=session.places.output, resources=resources, mail=mail)
+
+
+def _submit(session, request, resources):
+    facts = session.facts
+    script = _deployed_script(session)
+    before = session.record()
+    renewals, mail = _renewals_and_mail(session, request)
+    record = _new_record(session, before, resources, renewals=renewals, mail=mail)
     job = dict(facts.get("job", {}))
     job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
     route_needs = job.pop("endpoint_of_route", None)
@@ -205,18 +235,11 @@ def _submit(session, request, resources):
 
 
 def _hand_in(session, record, resources, before):
-    submission = base.Submission(
-        name=session.job_name, script=session.places.script, output=session.places.output,
-        resources=resources, mail=record["mail"],
-    )
     try:
-        return session.scheduler.submit(submission)
+        return session.scheduler.submit(_submission(session, resources, record["mail"]))
     except base.Refused as error:
         _forget(session, before)
-        raise Failure(
-            "The scheduler refused the job: %s %s Nothing was submitted." % (sentence(error.message), sentence(error.advice or "")),
-            "refused", scheduler_rc=error.rc,
-        )
+        raise _refused("refused", error)
     except base.Unreachable as error:
         if error.untouched:
             _forget(session, before)
@@ -236,6 +259,11 @@ def _hand_in(session, record, resources, before):
             "The scheduler did not answer the submission: %s Whether it took the job is not known; the next launch "
             "asks before it submits. Run launch again when the scheduler answers." % sentence(error), "scheduler-down",
         )
+
+
+def _refused(did, error):
+    said = " ".join(sentence(part) for part in (error.message, error.advice) if part)
+    return Failure("The scheduler %s the job: %s Nothing was submitted." % (did, said), "refused", scheduler_rc=error.rc)
 
 
 def _forget(session, before):

@@ -155,7 +155,13 @@ def next_steps(view: dict) -> str:
             f"'{view['session']}' would be submitted."
         )
     if view.get("would_submit"):
-        return f"Session '{view['session']}' is not running; a job would be submitted."
+        said = view.get("rehearsal")
+        asked = (
+            " Whether the scheduler would take it was not asked: this one can't be." if said is None
+            else f" Asked about it, the scheduler says now, which may pass: {sentence(said)}" if said
+            else " The scheduler would take it."
+        )
+        return f"Session '{view['session']}' is not running; a job would be submitted.{asked}"
     return f"Not ready yet ({describe(view)}). It stays as it is. {_continue(view)}"
 
 

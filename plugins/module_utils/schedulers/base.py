@@ -285,6 +285,21 @@ class Scheduler:
         """
         raise NotImplementedError
 
+    def rehearse(self, submission, script):
+        """Asks whether a job would be taken, with nothing queued.
+
+        Args:
+            submission: as for ``submit``; its script need not exist.
+            script: the text of that script (str).
+
+        Returns None where that can't be asked, else a str: "" for yes, or what is in the way now and may pass.
+
+        Raises:
+            Refused: the scheduler would say no.
+            Unreachable: it did not answer.
+        """
+        return None
+
     def look(self, ids):
         """Returns {id: Job} for all ``ids``. Never raises: what could not be asked is ``unknown``."""
         raise NotImplementedError

@@ -52,13 +52,12 @@ class Local(base.Scheduler):
     def detect(cls, finder):
         return base.Detected({}, "no batch system: jobs are detached processes of %s" % _host())
 
+    def rehearse(self, submission, script):
+        self._check_resources(submission.resources)
+        return ""
+
     def submit(self, submission):
-        resources = submission.resources
-        for field, advice in (("queue", "jupyter_queue"), ("account", "jupyter_account"), ("options", "jupyter_batch_options")):
-            if getattr(resources, field):
-                raise base.Refused("the local scheduler has no %s" % field, "Unset %s, or choose another jupyter_scheduler." % advice)
-        if resources.nodes != 1:
-            raise base.Refused("the local scheduler has one node, this host", "Set jupyter_nodes to 1.")
+        self._check_resources(submission.resources)
         if not os.path.isfile(submission.script):
             raise base.Refused("no script %s" % submission.script)
         if submission.after_failure_of:
@@ -69,6 +68,14 @@ class Local(base.Scheduler):
             raise base.Refused("%s: %s" % (self._directory(), error.strerror or error), "Set jupyter_batch_dir to a directory of yours.")
         self._prune()
         return self._spawn(submission)
+
+    @staticmethod
+    def _check_resources(resources):
+        for field, advice in (("queue", "jupyter_queue"), ("account", "jupyter_account"), ("options", "jupyter_batch_options")):
+            if getattr(resources, field):
+                raise base.Refused("the local scheduler has no %s" % field, "Unset %s, or choose another jupyter_scheduler." % advice)
+        if resources.nodes != 1:
+            raise base.Refused("the local scheduler has one node, this host", "Set jupyter_nodes to 1.")
 
     def directives(self, resources, name):
         return []

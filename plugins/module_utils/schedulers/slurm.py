@@ -97,6 +97,8 @@ UNREACHABLE = re.compile(
     r"|connection timed out|unable to establish controller|zero bytes were transmitted|slurm backup controller in standby"
     r"|could not establish a configuration source|unexpected message|communication connection failure|no answer within"
     r"|temporarily unable|slurm_load_jobs error: (?!invalid job id)|problem loading jobs", re.IGNORECASE)
+# A rehearsal says so of nodes that are drained, too, for which a job would wait.
+_NOT_AT_PRESENT = re.compile(r"requested node configuration is not available", re.IGNORECASE)
 _NO_SUCH_JOB = re.compile(r"invalid job id specified", re.IGNORECASE)
 _NOT_YOURS = re.compile(r"permission denied|access denied|not permitted", re.IGNORECASE)
 
@@ -138,7 +140,28 @@ class Slurm(base.Scheduler):
             return base.Detected(None, "slurm: %s --version: %s" % (commands["sbatch"], base.complaint(done)[:200]))
         return base.found(commands, settings, "%s says '%s'" % (commands["sbatch"], base.words(done.out)))
 
+    def rehearse(self, submission, script):
+        argv = self._submission(submission)
+        # Without a script it reads one from its standard input.
+        done = self.run(argv[:1] + ["--test-only"] + argv[1:], stdin=script, timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
+        if done.rc == 0:
+            return ""
+        said = base.complaint(done)
+        if _NOT_AT_PRESENT.search(said):
+            return said
+        raise _refusal(done, "sbatch")
+
     def submit(self, submission):
+        done = self.run(self._submission(submission) + [submission.script],
+                        timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
+        # The id is the last line: a site's submit plugin may greet before it. CLUSTER follows on a federation.
+        job_id = (done.out.split() or [""])[-1].split(";")[0]
+        if done.rc == 0 and re.match(r"\d+\Z", job_id):
+            return job_id
+        raise _refusal(done, "sbatch")
+
+    def _submission(self, submission):
+        """The command that submits a job, but for its script."""
         resources = submission.resources
         argv = self.command("sbatch", "--parsable", "-J", submission.name)
         argv += self._arguments(resources)
@@ -150,13 +173,7 @@ class Slurm(base.Scheduler):
             argv += ["--mail-type=BEGIN,END,FAIL", "--mail-user=" + submission.mail]
         if submission.after_failure_of:
             argv += ["--dependency=afternotok:" + submission.after_failure_of, "--kill-on-invalid-dep=yes"]
-        done = self.run(argv + resources.arguments() + [submission.script],
-                        timeout=base.SUBMIT_TIMEOUT, env=base.submit_environment())
-        # The id is the last line: a site's submit plugin may greet before it. CLUSTER follows on a federation.
-        job_id = (done.out.split() or [""])[-1].split(";")[0]
-        if done.rc == 0 and re.match(r"\d+\Z", job_id):
-            return job_id
-        raise _refusal(done, "sbatch")
+        return argv + resources.arguments()
 
     def _arguments(self, resources):
         argv = ["-N%d" % resources.nodes, "--ntasks-per-node=%d" % resources.cores, "--cpus-per-task=1"]

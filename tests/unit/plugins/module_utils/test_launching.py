@@ -152,3 +152,33 @@ def test_a_session_that_was_there_before_keeps_what_it_had(launch, monkeypatch):
     with pytest.raises(launching.Failure, match="refused"):
         launch()
     assert Session(Site("~/batch"), "default").record()["id"] == record["id"]
+
+
+def check(monkeypatch, rehearse):
+    monkeypatch.setattr(Scheduler, "rehearse", rehearse, raising=False)
+    session = Session(Site("~/batch"), "default")
+    session._scheduler = Scheduler()
+    view, changed = launching.start(session, {"resources": {"queue": "typo"}, "check": True})
+    assert changed and view["would_submit"] and not session.scheduler.submitted
+    return view["rehearsal"]
+
+
+def test_a_check_asks_the_scheduler_for_what_a_launch_would_submit(launch, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch, pytest.raises(launching.Failure):
+        # It needs only to be set up.
+        patch.setattr(Scheduler, "submit", refuse)
+        launch()
+    seen = []
+    assert check(monkeypatch, lambda scheduler, submission, script: seen.append((submission, script)) or "") == ""
+    [(submission, script)] = seen
+    assert submission.resources.queue == "typo" and submission.mail == "carol@example.org" and "JUPYTER_SESSION=default" in script
+    assert not list((tmp_path / "batch/sessions").iterdir())
+    assert check(monkeypatch, lambda *_: None) is None
+
+    def down(*_):
+        raise base.Unreachable("sbatch: no answer", 124)
+
+    assert check(monkeypatch, down) == "sbatch: no answer"
+    with pytest.raises(launching.Failure, match="would refuse the job: invalid partition specified: typo. Nothing") as refused:
+        check(monkeypatch, lambda scheduler, submission, script: refuse(scheduler, submission))
+    assert refused.value.cause == "refused"

@@ -96,3 +96,10 @@ def test_the_table_says_when_a_session_ended():
     ended = time.time() - 60
     line = progress.table([dict(LOST, state="failed", job="7", reason="it was cancelled", ended=ended)])[1]
     assert line.endswith(f"ended {progress.clock(ended)} (it was cancelled)")
+
+
+@pytest.mark.parametrize("rehearsal, said", [
+    (None, "was not asked"), ("", "The scheduler would take it."), ("sbatch: no answer", "says now, which may pass: sbatch: no answer.")])
+def test_a_check_says_whether_the_scheduler_was_asked(rehearsal, said):
+    told = progress.next_steps(dict(LOST, would_submit=True, rehearsal=rehearsal))
+    assert "a job would be submitted." in told and said in told

@@ -383,3 +383,10 @@ def test_old_ends_are_forgotten_at_last(site):
     site.wait(site.submit("exit 0"), base.FINISHED)
     assert not os.path.exists(path)
     assert (site.look(old).state, site.look(old).exit_kind) == (base.FINISHED, base.EXIT_UNKNOWN)
+
+
+def test_a_rehearsal_refuses_what_a_submission_would():
+    scheduler = local.Local(None, directory="/nowhere")
+    assert scheduler.rehearse(base.Submission("n", "/s", "/o", base.Resources(cores=2)), "") == ""
+    with pytest.raises(base.Refused, match="no queue"):
+        scheduler.rehearse(base.Submission("n", "/s", "/o", base.Resources(queue="typo")), "")

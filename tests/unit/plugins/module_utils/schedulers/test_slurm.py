@@ -323,3 +323,41 @@ def test_directives_are_for_a_script_used_by_hand():
     lines = slurm_pbs.SlurmPBS(None).directives(asking, "jupyter-default")
     assert "#PBS -l select=2:ncpus=2:mpiprocs=2:mem=1024mb" in lines and "#PBS -l walltime=01:00:00" in lines
     assert all(re.match(r"#PBS -", line) for line in lines)
+
+
+def rehearsed(said, rc):
+    """What a rehearsal of a job makes of Slurm's words, and what it ran."""
+    ran = []
+
+    def run(argv, stdin=None, timeout=60, env=None):
+        ran.append((argv, stdin))
+        return base.Completed(rc, "", said)
+
+    one = submission(resources=base.Resources(queue="gpu", options=["--constraint=a"]))
+    return slurm.Slurm(run, user="carol").rehearse(one, "#!/bin/sh"), ran, one
+
+
+def test_a_rehearsal_asks_with_the_arguments_of_the_submission(monkeypatch):
+    answer, [(argv, script)], one = rehearsed("sbatch: Job 57 to start at 2026-11-23T01:34:25 using 8 processors on nodes node[1-2]", 0)
+    submitted = []
+    with pytest.raises(base.Refused):
+        slurm.Slurm(lambda argv, **_: submitted.append(argv) or base.Completed(1, "", "no"), user="carol").submit(one)
+    assert answer == "" and script == "#!/bin/sh" and argv.pop(1) == "--test-only"
+    assert argv == submitted[0][:-1], "all but the script"
+
+
+@pytest.mark.parametrize("said, advice", [
+    ("sbatch: error: invalid partition specified: typo\nsbatch: error: Batch job submission failed: Invalid partition name specified", "jupyter_queue"),
+    ("allocation failure: Requested time limit is invalid (missing or exceeds some limit)", "jupyter_walltime")])
+def test_a_rehearsal_that_is_refused_is_as_a_submission_would_be(said, advice):
+    with pytest.raises(base.Refused) as refused:
+        rehearsed(said, 1)
+    assert advice in refused.value.advice
+
+
+def test_a_rehearsal_does_not_take_drained_nodes_for_a_refusal():
+    # As one of these said it of a drained node, in whose queue a job waits.
+    said = "allocation failure: Requested node configuration is not available"
+    assert "not available" in rehearsed(said, 1)[0]
+    with pytest.raises(base.Unreachable):
+        rehearsed("sbatch: error: Unable to contact slurm controller (connect failure)", 1)
