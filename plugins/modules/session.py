@@ -202,7 +202,8 @@ tunnel:
       type: str
       sample: relay
     command:
-      description: The one command to type on the laptop, for a POSIX shell. Empty for route V(none).
+      description: The one command to type on the laptop, for a POSIX shell. Empty for route V(none). With O(tunnel=emit)
+        and a tunnel that is open here already, one for another laptop.
       type: str
     command_windows:
       description: The same for PowerShell and cmd.exe; V(null) where it can't be written for them.

@@ -27,6 +27,8 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, 
 ORDER_PATIENCE = 90
 # Seconds that a relay which was only guessed may take after the server is ready, before the routes are tried one by one.
 GUESS_PATIENCE = 3.0
+# The id of a laptop that has none of its own.
+OTHER_LAPTOP = "manual"
 # What no other route would mend.
 _ELSEWHERE = ("over", "not-running", "wrong-server", "port", "bind", "no-ssh", "host-key-changed")
 
@@ -193,7 +195,7 @@ class Laptop:
         opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
         self.state.remember_site(self.connection.site, route=opened.route)
         return {
-            "route": route, "command": opened.command, "command_windows": self._for_windows(route, target, opened.port), "url": opened.url,
+            "route": route, "command": opened.command, "command_windows": self._for_windows(route, target, opened.port, self.state.id), "url": opened.url,
             "port": opened.port, "open": True, "notes": list(opened.notes), "changed": opened.changed,
         }
 
@@ -213,19 +215,22 @@ class Laptop:
                 port, note = tunnel.choose_port(target, self.local_port)
             if held and port != held:
                 note = note or f"the tunnel is open on this laptop already, at {routes.url(route, target, held)}"
-        argv = routes.plan(route, connection, target, port, self.state.id)
-        if not check:
+        is_open = bool(held) and port == held
+        # Two laptops don't share a relay: with this one's, the command would take it away from the tunnel that is open here.
+        at = OTHER_LAPTOP if is_open else self.state.id
+        argv = routes.plan(route, connection, target, port, at)
+        if not check and not is_open:
             tunnel.emitted(argv)
         return {
-            "route": route, "command": as_posix(alone(argv)), "command_windows": self._for_windows(route, target, port),
-            "url": routes.url(route, target, port), "port": port, "open": bool(held) and port == held, "notes": [note] if note else [],
+            "route": route, "command": as_posix(alone(argv)), "command_windows": self._for_windows(route, target, port, at),
+            "url": routes.url(route, target, port), "port": port, "open": is_open, "notes": [note] if note else [],
             "changed": check and self.mode != "emit" and route != "none" and not tunnel.is_up(),
         }
 
-    def _for_windows(self, route: str, target: routes.Target, port: int) -> str | None:
+    def _for_windows(self, route: str, target: routes.Target, port: int, at: str) -> str | None:
         # Windows' ssh shares no connections.
         try:
-            return as_windows(routes.plan(route, self.connection, target, port, self.state.id))
+            return as_windows(routes.plan(route, self.connection, target, port, at))
         except Unquotable:
             return None
 

@@ -199,6 +199,9 @@ def test_a_command_is_not_to_be_typed_here_where_its_port_leads_to_the_session_a
         reached.state.save(own.key, {"port": port})
         answer = reached(Login(), {"relay": Finding(True)}, check=check, local_port=None if wanted is None else port + wanted)
     assert answer["open"] is is_open
+    # A relay has one laptop: that of the open tunnel must not be taken from it.
+    relay = "manual" if is_open else reached.state.id
+    assert answer["command"].endswith(f"-{relay}.sock") and answer["command_windows"].endswith(f"-{relay}.sock")
     assert any(f"already, at http://127.0.0.1:{port}/" in note for note in answer["notes"]) is (wanted == 1)
     if is_open:
         assert answer["port"] == port and answer["url"] == f"http://127.0.0.1:{port}/" and f":{port}:" in answer["command"]
