@@ -37,7 +37,10 @@ def test_check_mode_tells_the_truth_from_before_the_first_setup_to_after_the_sto
     assert not unchanged("setup", jupyter_environment={"MARK": "yes"}).changed
 
     would = unchanged("launch")
-    assert would.changed and "would be submitted" in would.message and would.message in would.text
+    assert would.changed and "would be submitted. The scheduler would take it." in would.message and would.message in would.text
+    assert would.of("session")["tunnel"]["command"] is None
+    refused = laptop.run("launch", "--check", jupyter_queue="typo").failed()
+    assert "would refuse the job" in refused.message and "jupyter_queue" in refused.message
     job = laptop.run("launch").succeeded().of("session")["job"]
     adopted = unchanged("launch").of("session")
     assert not adopted["changed"] and adopted["job"] == job

@@ -12,7 +12,7 @@ import signal
 import time
 
 import pytest
-from harness import HERE, PASSWORD, until
+from harness import HERE, PASSWORD, typed, until
 from kernel_client import Jupyter
 from lifecycle import LONG, fault, full_queue, identity
 
@@ -282,3 +282,31 @@ def test_ctrl_c_leaves_the_job_and_says_so(person, cluster):
         waiting.process.send_signal(signal.SIGINT)
         waiting.process.wait(LONG)
         assert cluster.jobs() == [job]
+
+
+# -- what a newcomer is told ---------------------------------------------------------------------
+
+
+def test_of_what_never_ran_nothing_stays_and_what_to_type_names_it(person, cluster):
+    assert "refused the job" in person.run("launch", jupyter_session="big", jupyter_queue="typo").failed().message
+    assert cluster.shell("ls ~/.jupyter/batch/sessions") == ""
+    assert person.run("status").succeeded().of("session_info")["sessions"] == []
+    assert "'ansible-playbook hpc.jupyter.launch -e jupyter_session=big'" in person.run("connect", jupyter_session="big").failed().message
+    assert "Session 'big' was not running." in person.run("stop", jupyter_session="big").succeeded().text
+
+
+def test_a_session_that_is_there_is_told_as_it_is_and_reached_from_a_second_laptop(person, cluster):
+    first = launch(person, jupyter_cores=2)
+    again = person.run("launch", jupyter_cores=1, jupyter_tunnel="emit").succeeded()
+    assert "has 2 cores, not 1" in again.message and "open on this laptop already" in again.message
+    # What is recorded in the connect tool is what it prints; the port is that of setup, free here as on a second laptop.
+    said = cluster.shell("~/.jupyter_connect </dev/null; head -n 9 ~/.jupyter_connect")
+    command = next(line.strip() for line in said.splitlines() if line.startswith("    ssh "))
+    assert f"#     {command}\n" in said
+    (url,) = re.findall(r"open (http://\S+) there", said)
+    with typed({"command": command, "url": url}, person.home / "second.log"):
+        assert identity(url) == identity(first["tunnel"]["url"]) == first["id"]
+    assert identity(first["tunnel"]["url"]) == first["id"]
+    person.run("stop").succeeded()
+    (view,) = person.run("status").succeeded().of("session_info")["sessions"]
+    assert (view["state"], view["job"]) == ("stopped", first["job"]) and abs(view["ended"] - time.time()) < 60
