@@ -298,6 +298,15 @@ def is_full(error):
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def empty(path):
+    """Leave nothing in a file, if it is there."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+            raise
+
+
 def remove(path):
     """Remove a file; return whether it was there."""
     try:

@@ -212,8 +212,11 @@ def _submit(session, request, resources):
     try:
         files.write_json(session.places.record, dict(record, submitting=True))
         files.write_json(session.places.job, job)
-        for stale in (session.places.server, session.places.control, session.places.log, session.places.output):
+        for stale in (session.places.server, session.places.control):
             files.remove(stale)
+        for stale in (session.places.log, session.places.output):
+            # Not removed: the node of the job before may know them for a second yet, and could then neither open nor make them.
+            files.empty(stale)
         files.write_atomically(session.places.script, _session_script(script, session.name, record["id"]), mode=0o700)
     except OSError:
         _forget(session, before)

@@ -67,6 +67,18 @@ def test_the_scheduler_writes_to_a_file_of_its_own(launch):
     assert len(outputs) == 1 and not outputs.pop().endswith("server.log"), "PBS puts its file in place at the job's end, over what is there"
 
 
+def test_logs_of_the_job_before_are_emptied_in_place(launch, tmp_path):
+    """A node that knows a file for a second yet could neither open nor make one that was removed meanwhile."""
+    launch()
+    paths = [tmp_path / "batch/sessions/default" / name for name in ("server.log", "job.out")]
+    for path in paths:
+        path.write_text("of the job before")
+    inodes = [path.stat().st_ino for path in paths]
+    (tmp_path / "batch/sessions/default/record.json").unlink()
+    launch()
+    assert [(path.read_text(), path.stat().st_ino) for path in paths] == [("", inode) for inode in inodes]
+
+
 def test_a_launch_may_ask_for_no_renewals_and_no_mail(launch):
     scheduler, record, job = launch(renewals=0, mail="", job={"idle_timeout": 0})
     assert record["renewals"] == record["renewals_left"] == job["renewals"] == job["idle_timeout"] == 0
