@@ -97,7 +97,8 @@ class Batch:
 
 @pytest.mark.parametrize("status, kind", [(0, base.CLEAN), (3, base.FAILED)])
 def test_a_job_from_its_start_to_its_end(batch, status, kind):
-    name = "jupyter-a-name-longer-than-15"
+    # Output is appended to, so each has a file of its own.
+    name = "jupyter-a-name-longer-than-15-%d" % status
     job_id = batch.submit("echo on $(hostname); exit %d" % status, name=name)
     job = batch.wait(job_id, base.FINISHED)
     assert (job.exit_kind, job.name) == (batch.kind(kind), name)

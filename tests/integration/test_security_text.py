@@ -145,7 +145,7 @@ def test_nothing_that_a_cluster_says_is_obeyed(account, controller, trap, tmp_pa
     # The scheduler's reason for a job that waits, and its last words when it fails.
     said = f"said=$({trap.printf} | tr -d '|\\n\\r')\n"
     scheduler_says(account, said + """/usr/bin/squeue "$@" |
-while IFS='|' read -r job name user queue state reason rest; do printf '%s\\n' "$job|$name|$user|$queue|$state|$said|$rest"; done\n""")
+while IFS='|' read -r job queue state reason rest; do printf '%s\\n' "$job|$queue|$state|$said|$rest"; done\n""")
     run = play(controller, tmp_path, USING.format(
         module="session", arguments='{name: queued, options: ["--begin=now+1hour"], wait_timeout: 3, hold: 1}')).succeeded()
     assert run.of("session")["state"] == "queued" and "hostile" in run.of("session")["reason"], run.text

@@ -168,7 +168,7 @@ def fake(site):
     made = Fake(site, "t" + secrets.token_hex(3), secrets.token_hex(16), "/tmp/jupyter-live-" + secrets.token_hex(6))
     yield made
     made.cancel()
-    site.ssh(f"rm -rf {made.directory}")
+    site.ssh(f"rm -rf {made.directory} {made.relay_dir}")
 
 
 @pytest.fixture
@@ -193,7 +193,9 @@ class Terminal:
     def __init__(self, command: str):
         # exec: the shell's pid is ssh's, for the tests that kill it.
         self.process = subprocess.Popen(
-            ["sh", "-c", "exec " + command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["sh", "-c", "exec " + command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # Ctrl-C ends what a person runs; tests that run in the background of a shell were told to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.lines: list[str] = []
         os.set_blocking(self.process.stdout.fileno(), False)
