@@ -4,8 +4,8 @@
 """Processes of this host, told apart by more than their number, which is used again."""
 
 import os
-import subprocess
 
+from . import commands
 from .schedulers import base
 
 
@@ -38,7 +38,5 @@ def alive(pid, start):
 
 def output(argv):
     """Return what a command of the system prints (str), "" when it fails."""
-    try:
-        return subprocess.check_output(argv, stderr=subprocess.DEVNULL, env=dict(os.environ, LC_ALL="C")).decode("ascii", "replace")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    done = commands.run(argv)
+    return done.out if done.rc == 0 else ""

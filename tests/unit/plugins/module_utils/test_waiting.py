@@ -5,7 +5,7 @@
 
 import json
 import os
-import time
+import time as real_time
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import files, session_verbs, waiting
@@ -22,7 +22,7 @@ class Clock(object):
     :ivar plan: dict by seconds from the start, of functions.
     """
 
-    localtime, strftime = time.localtime, time.strftime
+    localtime, strftime = real_time.localtime, real_time.strftime
 
     def __init__(self):
         self.now = START
