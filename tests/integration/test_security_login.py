@@ -79,6 +79,10 @@ def test_without_a_password_nothing_starts(account, collections, tmp_path):
     laptop = Controller(tmp_path, collections, account.inventory, {"jupyter_modules": ["jupyterlab"], "jupyter_walltime": "00:10:00"})
     for given in ({}, {"jupyter_password": ""}):
         assert "password" in laptop.run("setup", **given).failed().message
+    assert "not set up yet" in laptop.run("launch").failed().message
+    # Set up once, and its password lost since.
+    laptop.run("setup", jupyter_password=PASSWORD).succeeded()
+    account.shell("rm ~/.jupyter/jupyter_*_config.json")
     assert "password" in laptop.run("launch").failed().message
     assert account.jobs() == []
     # Submitted by hand, nobody looks; a server that starts then knows a token that nobody else does.
