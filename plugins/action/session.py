@@ -12,13 +12,12 @@ import webbrowser
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
-from ansible_collections.hpc.jupyter.plugins.module_utils.program import digest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
     ProgramFailed,
-    program_sources,
+    program_digest,
 )
 
 _RESOURCES = ("nodes", "cores", "memory", "gpus", "walltime", "queue", "account", "options")
@@ -150,7 +149,7 @@ class ActionModule(ProgramAction):
             "mail": arguments["mail"],
             "hold": min(arguments["hold"], arguments["wait_timeout"]),
             "check": self._task.check_mode,
-            "program": digest(program_sources()),
+            "program": program_digest(),
         }
 
     def _reach(self, laptop: reach.Laptop, arguments: dict, view: dict, task_vars: dict, shown) -> dict:

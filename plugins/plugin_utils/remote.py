@@ -102,6 +102,12 @@ def program_sources() -> dict[str, str]:
     return sources
 
 
+@functools.lru_cache(maxsize=1)
+def program_digest() -> str:
+    """Return what tells this version of the login-node program from another: each call is addressed to it."""
+    return digest(program_sources())
+
+
 @functools.lru_cache(maxsize=None)
 def sources_for(verb: str) -> dict[str, str]:
     """Return the part of the program that one verb imports: a third of it, and so a third of the bytes on a slow line.
@@ -160,7 +166,7 @@ def call_of_the_installed(request: dict, marker: str) -> bytes:
         oldest=OLDEST_PYTHON,
         package=PACKAGE,
         batch_dir=request.get("batch_dir") or DEFAULT_BATCH_DIR,
-        digest=digest(program_sources()).encode("ascii"),
+        digest=program_digest().encode("ascii"),
         head=HEAD,
         request=json.dumps(request),
     ).encode("ascii", "backslashreplace")
@@ -262,7 +268,8 @@ class ProgramAction(ActionBase):
 
     def _call(self, request: dict, task_vars: dict) -> dict:
         asked_again = False
-        while True:
+        # One for each of: not installed, broken off, another Python to be found, and the answer.
+        for _attempt in range(4):
             marker = f"hpc.jupyter:{secrets.token_hex(8)}:"
             command = _QUICK.format(
                 candidates=" ".join(self._candidates(task_vars)), marker=marker

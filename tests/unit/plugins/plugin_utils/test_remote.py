@@ -110,6 +110,21 @@ def test_the_program_is_sent_where_it_is_not_installed(in_place, tmp_path):
     assert sent[0] < 2000 < 20000 < sent[1] == sent[2], "asked for once, and then sent each time"
 
 
+def test_a_login_node_that_never_has_the_program_is_not_asked_for_ever(in_place):
+    action, variables = in_place(session)
+    asked = []
+
+    def run(command, _data):
+        asked.append(command)
+        marker = command.rpartition("echo ")[2].removesuffix("none")
+        return {"stdout": f'{marker}{{"not_installed": true}}\n', "stderr": "", "rc": 0}
+
+    action._quietly = run
+    with pytest.raises(remote.ProgramFailed, match="ran no answer out of our program"):
+        action.program("look", {"session": "default"}, variables)
+    assert len(asked) == 4
+
+
 def test_setup_finds_the_sources_in_the_archive_that_it_was_called_from(tmp_path):
     (tmp_path / "program.pyz").write_bytes(zip_application.program(remote.program_sources()).pack())
     script = f"import sys; sys.path.insert(0, {str(tmp_path / 'program.pyz')!r})\n" \
