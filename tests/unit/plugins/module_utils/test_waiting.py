@@ -4,13 +4,13 @@
 """Waits on the login node."""
 
 import json
-import os
 import time as real_time
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import files, session_verbs, waiting
 from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.nfs_client import remember_what_is_missing
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.session_maker import make_session
 
 START = 1000000.0
@@ -136,20 +136,7 @@ def test_a_home_on_nfs_shows_readiness_within_a_second(tmp_path, clock, monkeypa
     """An NFS client remembers for half a minute that a file was missing, unless its directory is opened."""
     session = make_session(tmp_path, {"job": "1"}, queued())
     session.seen = (clock.time(), base.Job("1", state=base.QUEUED))
-    missing = set()
-    stat, listdir = os.stat, os.listdir
-
-    def cached_stat(path, **options):
-        if path in missing:
-            raise FileNotFoundError(2, "remembered as missing", path)
-        try:
-            return stat(path, **options)
-        except FileNotFoundError:
-            missing.add(path)
-            raise
-
-    monkeypatch.setattr(os, "stat", cached_stat)
-    monkeypatch.setattr(os, "listdir", lambda path: (missing.clear(), listdir(path))[1])
+    remember_what_is_missing(monkeypatch)
     clock.plan[4] = lambda: says(session, "ready")
     view = waiting.for_news(session, sessions.fingerprint(session.view(asked=False)), 25, submitted=True)
     while view["state"] != "ready":

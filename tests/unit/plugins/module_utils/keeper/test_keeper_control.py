@@ -4,28 +4,15 @@
 """Orders for a session that runs."""
 
 import json
-import os
 
 from ansible_collections.hpc.jupyter.plugins.module_utils.keeper import control
+from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.nfs_client import remember_what_is_missing
 
 
 def test_an_order_is_seen_though_an_nfs_client_remembers_that_there_was_none(tmp_path, monkeypatch):
     """It looks at the server again when the directory is opened."""
     (tmp_path / "job.json").write_text("{}")
-    missing = set()
-    stat, listdir = os.stat, os.listdir
-
-    def cached_stat(path, **options):
-        if path in missing:
-            raise FileNotFoundError(2, "remembered as missing", path)
-        try:
-            return stat(path, **options)
-        except FileNotFoundError:
-            missing.add(path)
-            raise
-
-    monkeypatch.setattr(os, "stat", cached_stat)
-    monkeypatch.setattr(os, "listdir", lambda path: (missing.clear(), listdir(path))[1])
+    remember_what_is_missing(monkeypatch)
     orders = control.Control(str(tmp_path), by_hand=False)
     assert orders.order() is None
     (tmp_path / "control.json").write_text(json.dumps({"stop": True}))
