@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import time
@@ -52,8 +54,14 @@ class ActionModule(ProgramAction):
         launching = arguments["state"] == "launched"
         verb = "launch" if launching else "look"
         shown = progress.Progress(self._display.display, task_vars["inventory_hostname"])
+        held = None if self._task.check_mode else laptop.held(arguments["name"], _asked(request))
+        if held:
+            view, tunnel = held
+            shown.show(view)
+            return self._at_hand(view, tunnel, [], False, arguments, task_vars, shown)
         view = first = self.program(verb, request, task_vars)
-        if first.pop("outdated", False):
+        outdated = first.pop("outdated", False)
+        if outdated:
             self._display.warning(
                 f"What setup put on {task_vars['inventory_hostname']} is of another version of this collection than this launch. "
                 "Run 'ansible-playbook hpc.jupyter.setup' again.")
@@ -75,17 +83,31 @@ class ActionModule(ProgramAction):
             return result
         tunnel = self._reach(laptop, arguments, view, task_vars, shown)
         # The server may have moved for its route.
-        result = dict(_public(view, result["changed"]), tunnel=tunnel)
-        opened = result["tunnel"].pop("changed")
-        if shown.waited and arguments["notify"]:
-            progress.notify(view, result["tunnel"]["url"])
-        result["msg"] = "\n".join([progress.ready(view, result["tunnel"], emit=arguments["tunnel"] == "emit"), *differs])
-        result["changed"] = result["changed"] or opened
-        shown.finish(progress.headed(result["msg"], task_vars))
-        if launching and view["endpoint"]["kind"] == "tls" and not self._task.check_mode:
+        result = self._at_hand(view, tunnel, differs, bool(first.get("changed")), arguments, task_vars, shown)
+        if self._task.check_mode:
+            return result
+        if not (differs or outdated):
+            # Anew, for the site's route is known by now.
+            laptop.remember(view, _asked(self._request(arguments, laptop)))
+        if launching and view["endpoint"]["kind"] == "tls":
             # For the next job: this one serves from a copy of its own.
             result["changed"] = self._renew_certificate(first, arguments, task_vars, shown) or result["changed"]
         return result
+
+    def _at_hand(
+        self, view: dict, tunnel: dict, differs: list[str], changed: bool, arguments: dict, task_vars: dict, shown: progress.Progress
+    ) -> dict:
+        """Tell of a session that can be used now; return the result."""
+        if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
+            # A browser that can't be started is no reason to fail: the address is printed below.
+            if not _has_desktop() or not webbrowser.open(tunnel["url"]):
+                tunnel["notes"].append("no browser could be opened here")
+        changed = tunnel.pop("changed") or changed
+        if shown.waited and arguments["notify"]:
+            progress.notify(view, tunnel["url"])
+        message = "\n".join([progress.ready(view, tunnel, emit=arguments["tunnel"] == "emit"), *differs])
+        shown.finish(progress.headed(message, task_vars))
+        return dict(_public(view, changed), tunnel=tunnel, msg=message)
 
     def _await(
         self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
@@ -158,12 +180,7 @@ class ActionModule(ProgramAction):
 
         # Where the tunnel is not opened here, only the person sees that a way does not work any more, and asks for another.
         fresh = arguments["state"] == "connected" and arguments["tunnel"] == "emit"
-        tunnel = laptop.reach(view, program, shown.say, check=self._task.check_mode, fresh=fresh)
-        if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
-            # A browser that can't be started is no reason to fail: the address is printed below.
-            if not _has_desktop() or not webbrowser.open(tunnel["url"]):
-                tunnel["notes"].append("no browser could be opened here")
-        return tunnel
+        return laptop.reach(view, program, shown.say, check=self._task.check_mode, fresh=fresh)
 
     # -- stop ------------------------------------------------------------------------------
 
@@ -195,6 +212,12 @@ class ActionModule(ProgramAction):
             ended = [message] if answer["sessions"] else []
             result.update(failed=True, cause=left[0]["cause"], not_stopped=left, msg=" ".join(ended + [one["msg"] for one in left]))
         return result
+
+
+def _asked(request: dict) -> str:
+    """Return what tells one request for a session from another; what it holds can't be read from it."""
+    kept = {name: value for name, value in request.items() if name not in ("hold", "check")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _has_desktop() -> bool:

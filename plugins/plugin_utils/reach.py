@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Mapping
 
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import playbook
@@ -21,12 +22,16 @@ from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import (
     as_posix,
     as_windows,
 )
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, TunnelError
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Opened, Tunnel, TunnelError
 
 # Seconds for a server to start again on another endpoint, or for the job's own ssh to come through.
 ORDER_PATIENCE = 90
 # Seconds that a relay which was only guessed may take after the server is ready, before the routes are tried one by one.
 GUESS_PATIENCE = 3.0
+# Seconds for which what the login node told of a session is taken for good while its server answers.
+TOLD_FOR = 12 * 3600.0
+# Seconds before its end, and part of its walltime, from which on a session has a warning to give (keeper/job.py), and a minute more.
+WARNED, WARNED_PART, WARNED_EARLIER = 600.0, 0.2, 60.0
 # The id of a laptop that has none of its own.
 OTHER_LAPTOP = "manual"
 # What no other route would mend.
@@ -194,10 +199,57 @@ class Laptop:
             return self._told(connection, tunnel, route, target, check)
         opened = tunnel.open(route, target, self.local_port, keep=self.mode == "keep")
         self.state.remember_site(self.connection.site, route=opened.route)
+        return self._opened(opened, target)
+
+    def _opened(self, opened: Opened, target: routes.Target) -> dict:
         return {
-            "route": route, "command": opened.command, "command_windows": self._for_windows(route, target, opened.port, self.state.id), "url": opened.url,
+            "route": opened.route, "command": opened.command,
+            "command_windows": self._for_windows(opened.route, target, opened.port, self.state.id), "url": opened.url,
             "port": opened.port, "open": True, "notes": list(opened.notes), "changed": opened.changed,
         }
+
+    def remember(self, view: Mapping, asked: str) -> None:
+        """Keep what the login node told of a session that was reached, for ``held``.
+
+        Not of one whose news the server's own answer would not tell: a renewal, another certificate.
+
+        :param asked: what tells one request from another.
+        """
+        if self.mode == "emit" or view["endpoint"]["kind"] != "socket" or any(
+                view.get(name) for name in ("successor", "renewals_left", "renewal_problem", "warning")):
+            return
+        key = Tunnel(self.connection, view["session"], self.state).key
+        known = self.state.load(key)
+        # Of a tunnel that a person holds in a terminal nothing tells that it is still that one.
+        if known.get("id") == view["id"] and known.get("pid"):
+            self.state.save(key, dict(known, told={"asked": asked, "at": time.time(), "view": dict(view)}))
+
+    def held(self, session: str, asked: str) -> tuple[dict, dict] | None:
+        """Return the view and the tunnel of a session whose own server answers through the tunnel that this laptop holds.
+
+        The login node is not asked, which takes a login: only that session's server has the identity that it answers with.
+
+        :param asked: as for ``remember``; None is returned for anything else than what was asked then.
+        """
+        if self.mode == "emit" or self.connection.in_place:
+            return None
+        told = self.state.load(Tunnel(self.connection, session, self.state).key).get("told") or {}
+        view, age = told.get("view"), time.time() - told.get("at", 0)
+        if told.get("asked") != asked or not 0 <= age < TOLD_FOR:
+            return None
+        if view["time_left"] is not None:
+            # Reckoned in the laptop's own seconds: its clock need not be the site's.
+            view["time_left"] -= int(age)
+            if view["time_left"] < min(WARNED, WARNED_PART * (view["walltime"] or WARNED)) + WARNED_EARLIER:
+                return None
+        with contextlib.suppress(routes.RouteError, TunnelError):
+            target = routes.Target.from_answer(view)
+            tunnel = Tunnel(self._shared_or_own(check=False), session, self.state, self.ca)
+            opened = tunnel.found(None if self.route == "auto" else self.route, target, self.local_port, keep=self.mode == "keep")
+            if opened:
+                # It grows all the time, and by what, the scheduler knows.
+                return dict(view, core_hours=None), self._opened(opened, target)
+        return None
 
     def _told(self, connection: Connection, tunnel: Tunnel, route: str, target: routes.Target, check: bool) -> dict:
         """Return the command for a person to type; in check mode also whether one would be run."""

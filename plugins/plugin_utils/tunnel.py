@@ -7,6 +7,7 @@ Interface:
     Tunnel(connection, session, state=None, ca=None)
         .choose_port(target, wanted=None)   (port, note): the port this session had before, if it can be had
         .open(route, target, wanted=None)   Opened; idempotent, replaces a hung one; raises TunnelError
+        .found(route, target, wanted=None)  Opened if that very tunnel is open and works, else None
         .verify(target)                     http_probe.Answer through the local port
         .status()                           dict for `status`, no network
         .close()                            bool, whether there was something to close
@@ -304,6 +305,22 @@ class Tunnel:
             self.state.save(self.key, known)
             return self._opened(known, target, changed=True, notes=(*notes, *self._browser_warns(target, port)))
 
+    def found(self, route: str | None, target: Target, wanted: int | None = None, keep: bool = False) -> Opened | None:
+        """Return the tunnel that is open if it is just what is asked for and the session's server answers through it at once; else None.
+
+        :param route: None for any.
+        """
+        with self.state.locked(self.key):
+            known = self.state.load(self.key)
+            if not known.get("argv") or not self._is_there() or self._differs(route or known["route"], target, wanted, known):
+                return None
+            if not self.is_up() or self.verify(target, known["port"]).kind != "ours":
+                return None
+            opened = self._opened(known, target, changed=False)
+        if keep:
+            self._keep(target)
+        return opened
+
     def begin(self, target: Target, wanted: int | None = None) -> None:
         """Log in for a relay while the session's server still starts: the relay waits for it on the login node.
 
@@ -361,12 +378,16 @@ class Tunnel:
         """Return None for an open tunnel that will do, "" for one that is not asked for any more, else what is wrong."""
         if not self.is_up():
             return "its ssh does not answer"
-        if known.get("route") != route or not known.get("argv") or wanted and wanted != known["port"]:
-            return ""
-        if known["argv"] != self.command(route, target, known["port"]):
+        if self._differs(route, target, wanted, known):
             return ""
         answer = self._settle(target, known["port"])
         return None if answer.kind == "ours" else answer.detail
+
+    def _differs(self, route: str, target: Target, wanted: int | None, known: dict) -> bool:
+        """Tell whether an open tunnel is another one than is asked for now."""
+        if known.get("route") != route or not known.get("argv") or wanted and wanted != known["port"]:
+            return True
+        return known["argv"] != self.command(route, target, known["port"])
 
     def _opened(self, known: dict, target: Target, changed: bool, notes: tuple[str, ...] = ()) -> Opened:
         return Opened(

@@ -224,6 +224,11 @@ class Controller:
             text=True, timeout=timeout, check=False, cwd=self.cwd)
         return _parse(done.returncode, done.stdout)
 
+    def disconnect(self) -> None:
+        """End every connection that Ansible left open; tunnels are none of them."""
+        for socket in pathlib.Path(self.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"]).glob("*"):
+            subprocess.run(["ssh", "-F", "none", "-S", str(socket), "-O", "exit", "--", "master"], capture_output=True, check=True)
+
 
 def _parse(rc: int, output: str) -> Run:
     lines = output.splitlines()

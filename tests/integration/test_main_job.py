@@ -110,3 +110,27 @@ def test_the_tunnel_can_be_opened_and_closed_by_the_playbooks(account, laptop):
     assert not again["changed"] and again["tunnel"]["url"] == first["tunnel"]["url"]
     laptop.run("stop").succeeded()
     until(lambda: not account.processes("carol"), "the login node without a process of hers")
+
+
+def test_a_session_at_hand_costs_no_login_and_one_that_was_is_found_to_be_over(account, laptop):
+    def logins():
+        return int(account.verb("sshd-log", "login", "--count").stdout)
+
+    laptop.run("setup").succeeded()
+    first = laptop.run("launch", jupyter_tunnel="open").succeeded().of("session")
+    laptop.disconnect()
+    before = logins()
+    again = laptop.run("launch", jupyter_tunnel="open").succeeded().of("session")
+    assert logins() == before and not again["changed"]
+    same = ("session", "state", "job", "node", "ends", "resources", "log")
+    assert {name: again[name] for name in same} == {name: first[name] for name in same} and again["tunnel"]["url"] == first["tunnel"]["url"]
+    # What the login node alone can tell is asked of it.
+    assert "has 1 cores, not 2" in laptop.run("launch", jupyter_tunnel="open", jupyter_cores=2).succeeded().message
+    assert logins() > before
+    account.shell(f"scancel {first['job']}")
+    until(lambda: not account.jobs(), "the end of the job")
+    anew = laptop.run("launch", jupyter_tunnel="open").succeeded().of("session")
+    assert anew["changed"] and anew["job"] != first["job"] and anew["tunnel"]["url"] == first["tunnel"]["url"]
+    assert Jupyter(anew["tunnel"]["url"], PASSWORD).run(WHERE).strip() == anew["node"]
+    laptop.run("stop").succeeded()
+    until(lambda: not account.processes("carol"), "the login node without a process of hers")

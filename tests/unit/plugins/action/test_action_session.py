@@ -23,9 +23,18 @@ class Laptop:
 
     def __init__(self):
         self.closed = []
+        self.remembers, self.known = False, None
 
     def endpoint(self):
         return {}
+
+    def held(self, name, asked):
+        return self.known and self.known[0] == asked and self.known[1:]
+
+    def remember(self, view, asked):
+        tunnel = {"route": "relay", "command": "ssh login", "url": "http://127.0.0.1:8888/", "port": 8888, "open": True, "notes": [], "changed": False}
+        if self.remembers:
+            self.known = asked, view, tunnel
 
     def reach(self, view, program, say, check, fresh):
         return {"route": "relay", "command": "ssh login", "url": "https://127.0.0.1:8888/", "port": 8888, "open": True, "notes": [], "changed": True}
@@ -121,6 +130,35 @@ def test_a_launch_that_finds_a_session_says_what_it_asked_for_in_vain(run):
     assert "has 4 cores, not 2" in result["msg"] and "has 4 cores, not 2" in said(run.action) and "differs" not in result
     queued = dict(SOCKET, state="queued", endpoint=None, differs={"cores": [4, 2]})
     assert "queued session has 4 cores, not 2" in run(Login(launch=queued), wait_timeout=0)["msg"]
+
+
+def test_a_session_whose_tunnel_is_held_is_told_as_it_was_without_a_login(run, laptop, browser, monkeypatch):
+    laptop.remembers = True
+    monkeypatch.setenv("DISPLAY", ":0")
+    told = run(Login(launch=SOCKET), tunnel="open", cores=2)
+    again = run(Login(), tunnel="browser", cores=2)
+    assert again["changed"] is False and browser == ["http://127.0.0.1:8888/"]
+    assert {name: value for name, value in again.items() if name not in ("tunnel", "msg", "changed")} == {
+        name: value for name, value in told.items() if name not in ("tunnel", "msg", "changed")}
+    assert "runs on node1" in said(run.action) and "Open in the browser:  http://127.0.0.1:8888/" in again["msg"]
+
+
+@pytest.mark.parametrize("more", [{"check": True}, {"cores": 4}, {"settings": {"ServerApp": {"max_body_size": 1}}}, {"batch_dir": "~/elsewhere"}])
+def test_what_a_check_looks_at_or_a_launch_asks_anew_the_login_node_is_asked(run, laptop, more):
+    laptop.remembers = True
+    run(Login(launch=SOCKET), tunnel="open", cores=2)
+    again = Login(launch=SOCKET)
+    run(again, **dict({"tunnel": "open", "cores": 2}, **more))
+    assert [verb for verb, _request in again.calls] == ["launch"]
+
+
+@pytest.mark.parametrize("told", [{"differs": {"cores": [4, 2]}}, {"outdated": True}])
+def test_what_a_person_is_to_be_told_each_time_is_not_forgotten(run, laptop, told):
+    laptop.remembers = True
+    for _launch in range(2):
+        login = Login(launch=dict(SOCKET, **told))
+        run(login, tunnel="open")
+        assert login.calls
 
 
 def test_a_session_that_is_not_ready_has_a_tunnel_of_which_nothing_is_known(run):
