@@ -13,6 +13,8 @@ description:
     already has is adopted. The module waits until the server answers, telling what it waits for, and gives the one
     ssh command that tunnels from the laptop to it.
   - Running it again changes nothing and gives the same command.
+  - Where just that session is asked for again, and its own server answers through the tunnel that this computer holds open, the
+    login node is not asked; the result is what it said then, with the time that is left.
   - The account must have been set up with the roles P(hpc.jupyter.server#role) and P(hpc.jupyter.batch#role).
   - In a play on the login node itself (C(ansible_connection=local)), the variables C(jupyter_login_host),
     C(jupyter_login_user), C(jupyter_login_port) and C(jupyter_login_ssh_args) say how the laptop reaches it.

@@ -71,6 +71,18 @@ def test_an_administrator_sets_users_up_over_a_connection_of_their_own(account, 
     account.clear("dave")
 
 
+def test_a_part_of_setup_is_done_by_the_name_of_its_role(account, laptop):
+    without = Controller(laptop.home, laptop.environment["ANSIBLE_COLLECTIONS_PATH"], laptop.inventory, {"jupyter_modules": ["jupyterlab"]})
+
+    def modules(run):
+        return {one["action"] for one in run.succeeded().records} - {"ansible.builtin.validate_argument_spec"}
+
+    assert modules(without.run("setup", "--tags", "batch")) == {"hpc.jupyter.batch"}
+    assert "jupyter.slurm" in account.shell("ls ~/.jupyter/batch") and "jupyter_server_config.json" not in account.shell("ls ~/.jupyter")
+    assert modules(laptop.run("setup", "--tags", "server")) == {"hpc.jupyter.server"}
+    assert laptop.run("launch").succeeded().of("session")["state"] == "ready"
+
+
 @pytest.mark.parametrize("name", ["one-cluster", "in-place", "localhost", "site", "rhea"])
 def test_every_variable_of_an_example_is_one_of_ours(name, installed):
     ansible = str(pathlib.Path(sys.executable).parent / "ansible-inventory")
