@@ -40,3 +40,12 @@ def _register_collection():
 
 
 _register_collection()
+
+try:
+    import hypothesis
+except ImportError:  # where it can't be installed the tests that need it say so
+    pass
+else:
+    # How long a machine takes is nothing that a test looks at.
+    hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("untimed")
