@@ -18,37 +18,46 @@ _TEMPLATE = """\
 #
 # It runs {program_comment}; '~/.jupyter_connect --help' lists its options.
 # Exit status: 0 the laptop went away, 3 the session is over, 4 it is not running, 5 its node can't be reached,
-# 6 the socket can't be made, 127 no Python was found.
+# 6 the socket can't be made, 127 no Python was found, or the program is missing or damaged.
 program={program}
 batch_dir={batch_dir}
 recorded={python}
 
 if [ ! -r "$program" ]; then
-    echo "jupyter: $program is missing. Run the playbook hpc.jupyter.setup again." >&2
+    echo "jupyter: $program is missing. Run 'ansible-playbook hpc.jupyter.setup' again." >&2
     exit 127
 fi
 
-# Standard input is the laptop's sign of life: nothing here may read from it.
-usable() {{
-    [ -n "$1" ] && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 6))' </dev/null >/dev/null 2>&1
+# Python would take a damaged program for a script. Standard input is the laptop's sign of life: only the program itself may read it.
+try() {{
+    [ -n "$python" ] || return
+    "$python" -I -c '
+import sys, zipimport
+if sys.version_info < (3, 6):
+    sys.exit(1)
+try:
+    zipimport.zipimporter(sys.argv[1])
+except ImportError:
+    sys.exit(3)
+' "$program" </dev/null >/dev/null 2>&1
+    case $? in
+        0) exec "$python" -I "$program" connect --batch-dir "$batch_dir" "$@" ;;
+        3) echo "jupyter: $program is damaged. Run 'ansible-playbook hpc.jupyter.setup' again." >&2; exit 127 ;;
+    esac
 }}
 
 for python in "$batch_dir/python" "$recorded" python3 /usr/libexec/platform-python python3.14 python3.13 python3.12 \\
     python3.11 python3.10 python3.9 python3.8 python3.7 python3.6 python; do
-    if usable "$python"; then
-        exec "$python" -I "$program" connect --batch-dir "$batch_dir" "$@"
-    fi
+    try "$@"
 done
 
 # What the login shell sets up may bring one; the files it reads may print, so ours is the last line.
 if command -v bash >/dev/null 2>&1; then
     python=$(bash -lc 'command -v python3 || command -v python' </dev/null 2>/dev/null | tail -n 1)
-    if usable "$python"; then
-        exec "$python" -I "$program" connect --batch-dir "$batch_dir" "$@"
-    fi
+    try "$@"
 fi
 
-echo "jupyter: no Python 3.6 or newer was found on $(hostname); setup used $recorded. Run the playbook hpc.jupyter.setup again." >&2
+echo "jupyter: no Python 3.6 or newer was found on $(hostname); setup used $recorded. Run 'ansible-playbook hpc.jupyter.setup' again." >&2
 exit 127
 """
 

@@ -11,7 +11,7 @@ from .files import printable
 Reading = collections.namedtuple("Reading", "cause said")
 Reading.__doc__ = """Why an ssh ended or a forward failed.
 
-cause: one of bind, host-key-changed, host-key-unknown, auth, forbidden, no-command, unreachable, endpoint, unknown.
+cause: one of bind, host-key-changed, host-key-unknown, auth, forbidden, no-command, unreachable, endpoint, installation, unknown.
 said: ssh's own line that tells so, printable, or "".
 """
 
@@ -37,6 +37,8 @@ _PATTERNS = [
     ("no-command", r"jupyter_connect: (?:command )?not found|\.jupyter_connect: No such file|\.jupyter_connect: Permission denied"
      r"|Unknown command.*jupyter_connect|jupyter_connect: Command not found"),
     ("endpoint", r"open failed: connect failed"),
+    # No words of ssh's: ~/.jupyter_connect itself, and Python over a file of setup's that is damaged.
+    ("installation", r"^jupyter: (?:no Python |\S.* is (?:missing|damaged)\.)|^zlib\.error: |^(?:zipimport\.)?ZipImportError: |: bad local file header: "),
 ]
 _COMPILED = [(cause, re.compile(pattern)) for cause, pattern in _PATTERNS]
 # "channel 3: open failed: connect failed: Connection refused" tells of the server, not of the way to it.

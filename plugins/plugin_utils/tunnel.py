@@ -558,6 +558,11 @@ class Tunnel:
             "to sockets, which it says no more clearly. Try another jupyter_route.",
         }
         said = _said(reading)
+        if reading.cause == "installation":
+            ours = reading.said.removeprefix("jupyter: ")
+            why = ours if ours != reading.said else (
+                f"what setup installed on the login node is damaged ({ours}). 'ansible-playbook hpc.jupyter.setup' puts it right.")
+            return TunnelError("installation", f"{where} could not be opened: {why}")
         if reading.cause == "endpoint" and event.get("event") == "ready":
             # The relay itself has talked to the server: what fails is the login node's sshd on the way to the relay.
             reading = reading._replace(cause="forbidden")

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import types
+import zipfile
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import connect, connect_launcher, second_hop
@@ -112,7 +113,8 @@ def launcher(tmp_path):
         batch = tmp_path / "it's a dir; $(false)"
         batch.mkdir(exist_ok=True)
         program = batch / "program.pyz"
-        program.write_text("import sys; print(sys.argv[1:]); print(sys.stdin.read())")
+        with zipfile.ZipFile(str(program), "w") as archive:
+            archive.writestr("__main__.py", "import sys; print(sys.argv[1:]); print(sys.stdin.read())")
         path = tmp_path / "connect"
         path.write_text(connect_launcher.render(python, str(program), str(batch), hint))
         path.chmod(0o700)
@@ -152,6 +154,19 @@ def test_the_launcher_says_what_is_missing(launcher, tmp_path):
     os.unlink(os.path.join(batch, "program.pyz"))
     done = run("/bin/sh", path, input="")
     assert done.returncode == 127 and "program.pyz is missing" in done.stdout
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"\0" * len(data)], ids=["cut", "empty", "zeros"])
+def test_the_launcher_says_what_is_damaged(launcher, damage):
+    path, batch = launcher()
+    program = os.path.join(batch, "program.pyz")
+    with open(program, "rb") as stream:
+        whole = stream.read()
+    with open(program, "wb") as stream:
+        stream.write(damage(whole))
+    done = run("/bin/sh", path, input="")
+    assert done.returncode == 127
+    assert done.stdout == "jupyter: %s is damaged. Run 'ansible-playbook hpc.jupyter.setup' again.\n" % program
 
 
 def test_a_hint_stays_a_comment(launcher):

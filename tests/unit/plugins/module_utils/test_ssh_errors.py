@@ -26,6 +26,14 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.ssh_errors import read
     ("endpoint", "channel 2: open failed: connect failed: Connection refused"),
     ("no-command", "bash: line 1: /home/carol/.jupyter_connect: No such file or directory"),
     ("no-command", "fish: Unknown command: /home/carol/.jupyter_connect"),
+    ("installation", "jupyter: /home/carol/.jupyter/batch/program.pyz is damaged. Run 'ansible-playbook hpc.jupyter.setup' again."),
+    ("installation", "jupyter: /home/carol/.jupyter/batch/program.pyz is missing. Run 'ansible-playbook hpc.jupyter.setup' again."),
+    ("installation", "jupyter: no Python 3.6 or newer was found on login; setup used /usr/bin/python3."),
+    # As Python 3.6 and 3.13 end over a zip that is damaged in the middle, and 3.9 over one whose beginning is lost.
+    ("installation", "  File \"<frozen importlib._bootstrap_external>\", line 544, in spec_from_file_location\n"
+                     "zlib.error: Error -3 while decompressing data: invalid code lengths set"),
+    ("installation", "  File \"<frozen zipimport>\", line 652, in _get_data\nzlib.error: Error -5 while decompressing data: incomplete or truncated stream"),
+    ("installation", "    raise error(format(e)) from e\nImportError: bad local file header: '/home/carol/.jupyter/batch/program.pyz'"),
     ("unknown", "something else"),
 ])
 def test_the_cause_is_found_among_banners(cause, said):
