@@ -264,7 +264,11 @@ class Laptop:
             elif check:
                 port = tunnel.expected_port(self.local_port)
             else:
-                port, note = tunnel.choose_port(target, self.local_port)
+                useless = tunnel.drop_useless(route, target) if held is None else None
+                # What is at the session's own port was asked already.
+                port, note = tunnel.choose_port(target if self.local_port else None, self.local_port)
+                if useless:
+                    note = note or f"the tunnel that was open did not work any more ({useless}); it was closed"
             if held and port != held:
                 note = note or f"the tunnel is open on this laptop already, at {routes.url(route, target, held)}"
         is_open = bool(held) and port == held

@@ -212,6 +212,20 @@ class Tunnel:
             return None
         return port
 
+    def drop_useless(self, route: str, target: Target) -> str | None:
+        """Close an open tunnel of ours that does not lead to the server: it would keep its port from the one that is to come.
+
+        :returns: what was wrong with it; None when nothing was closed. One that is kept open is its keeper's to replace.
+        """
+        with self.state.locked(self.key):
+            if not self._is_there() or self.keeper_pid() is not None:
+                return None
+            wrong = self._wrong(route, target, None, self.state.load(self.key))
+            if wrong is None:
+                return None
+            self._close()
+            return wrong or "it led elsewhere"
+
     def expected_port(self, wanted: int | None = None) -> int:
         """Return the local port that ``choose_port`` would most likely give, with nothing remembered."""
         return wanted or self.state.load(self.key).get("port") or laptop.FIRST_PORT
