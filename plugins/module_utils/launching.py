@@ -81,19 +81,49 @@ def _adopted(session, view, request, resources):
             "job may well be running. Try again when the scheduler answers." % (session.name, view["job"], view["reason"] or "no answer"),
             "scheduler-unknown", session=view,
         )
-    return dict(view, adopted=True, differs=_differences(session.record(), _asked(request), resources))
+    return dict(view, adopted=True, differs=_differences(session, view, request, resources))
 
 
-def _differences(record, asked, resources):
+def _differences(session, view, request, resources):
     """Return what a launch asks for and the session that is there does not have.
 
-    :returns: dict, resource -> [what the session has, what is asked for].
+    :returns: dict, name -> [what the session has, what is asked for]; of settings, which may be long and private, [None, None].
     """
+    record = session.record()
     if record.get("by_hand"):
         # What it was given on its command line is not known.
         return {}
     had, wanted = record.get("resources") or {}, resources.as_dict()
-    return dict((key, [had[key], wanted[key]]) for key in asked if key in had and had[key] != wanted[key])
+    found = dict((key, [had[key], wanted[key]]) for key in _asked(request) if key in had and had[key] != wanted[key])
+    for key in ("renewals", "mail"):
+        asked = request.get(key)
+        if asked is not None and key in record and (record[key] or None) != (asked or None):
+            found[key] = [record[key] or None, asked or None]
+    job = files.read_json(session.places.job) or {}
+    if job.get("id") == record.get("id"):
+        found.update(_differences_of_job(job, request.get("job") or {}, view))
+    return found
+
+
+def _differences_of_job(job, asked, view):
+    """Return what is asked for and job.json of the session does not say; see ``_differences``."""
+    found = {}
+    if asked.get("idle_timeout") is not None and int(job.get("idle_timeout") or 0) != asked["idle_timeout"]:
+        found["idle_timeout"] = [int(job.get("idle_timeout") or 0), asked["idle_timeout"]]
+    if asked.get("root_dir") and _absolute(job.get("root_dir") or "~") != _absolute(asked["root_dir"]):
+        found["root_dir"] = [job.get("root_dir") or "~", asked["root_dir"]]
+    if asked.get("settings") and asked["settings"] != job.get("settings"):
+        found["settings"] = [None, None]
+    # Where it listens now, for it may have been left to the server, or moved.
+    kind = (view.get("endpoint") or {}).get("kind") or job.get("endpoint")
+    if asked.get("endpoint") in ("socket", "tls") and kind in ("socket", "tls") and kind != asked["endpoint"]:
+        found["endpoint"] = [kind, asked["endpoint"]]
+    return found
+
+
+def _absolute(path):
+    """Return a path as the keeper takes it."""
+    return os.path.abspath(os.path.join(os.path.expanduser("~"), os.path.expandvars(os.path.expanduser(path))))
 
 
 def _asked(request):

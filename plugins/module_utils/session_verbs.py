@@ -21,7 +21,7 @@ def launch(request):
 
     :param request: dict with ``batch_dir``, ``session``, and optionally ``resources``, ``job``
         (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
-    :returns: dict, a view with ``changed`` and ``fingerprint``, and of a session that was there ``differs`` (dict, resource ->
+    :returns: dict, a view with ``changed`` and ``fingerprint``, and of a session that was there ``differs`` (dict, name ->
         [what it has, what was asked for]).
     """
     session = Session(Site(request.get("batch_dir")), request["session"])

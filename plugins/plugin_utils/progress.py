@@ -168,10 +168,14 @@ def next_steps(view: dict) -> str:
 def differences(view: dict, differs: dict | None) -> list[str]:
     """Return a line on what a launch asked for and the session that it found does not have; none when there is nothing.
 
-    :param differs: resource -> (what the session has, what was asked for).
+    :param differs: name -> (what the session has, what was asked for).
     """
 
     def written(resource: str, value: object) -> str:
+        if resource == "idle_timeout":
+            return f"{value} s" if value else "never"
+        if resource in ("renewals", "mail") and not value:
+            return {"renewals": "0", "mail": "none"}[resource]
         if value is None or value == []:
             return "not set"
         if resource == "memory":
@@ -180,9 +184,12 @@ def differences(view: dict, differs: dict | None) -> list[str]:
             return base.clock(value)
         return printable(" ".join(value) if isinstance(value, list) else str(value))
 
-    counted = {"nodes": "nodes", "cores": "cores", "gpus": "GPUs"}
+    counted = {"nodes": "nodes", "cores": "cores", "gpus": "GPUs", "renewals": "renewals"}
     found = []
     for resource, (has, asked) in sorted((differs or {}).items()):
+        if resource == "settings":
+            found.append("other settings")
+            continue
         has, asked = written(resource, has), written(resource, asked)
         found.append(f"{has} {counted[resource]}, not {asked}" if resource in counted else f"{resource} {has}, not {asked}")
     if not found:

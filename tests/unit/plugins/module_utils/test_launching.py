@@ -130,12 +130,43 @@ def test_a_launch_that_finds_a_session_tells_what_it_does_not_have(launch, tmp_p
     assert not changed and not session.scheduler.submitted and view["differs"] == differs
 
 
+TRAIT = {"ServerApp": {"terminals_enabled": False}}
+
+
+@pytest.mark.parametrize("request_of_launch, differs", [
+    ({"renewals": None, "mail": None, "job": {"endpoint": None, "idle_timeout": None, "root_dir": None, "settings": None}}, {}),
+    ({"renewals": 1, "mail": "dave@example.org", "job": {"endpoint": "tls", "idle_timeout": 60, "root_dir": "~/data/", "settings": TRAIT}}, {}),
+    ({"job": {"endpoint": "auto", "root_dir": "$HOME/data"}}, {}),
+    ({"renewals": 0, "mail": ""}, {"renewals": [1, None], "mail": ["dave@example.org", None]}),
+    ({"job": {"endpoint": "socket", "idle_timeout": 0, "root_dir": "/scratch", "settings": {"ServerApp": {}}}},
+     {"endpoint": ["tls", "socket"], "idle_timeout": [60, 0], "root_dir": ["~/data", "/scratch"], "settings": [None, None]}),
+])
+def test_what_else_a_session_is_to_be_is_compared_as_well(launch, request_of_launch, differs):
+    launch(renewals=1, mail="dave@example.org", job={"idle_timeout": 60, "root_dir": "~/data", "settings": TRAIT})
+    session = Session(Site("~/batch"), "default")
+    session._scheduler = Scheduler()
+    view, changed = launching.start(session, request_of_launch)
+    assert not changed and view["differs"] == differs
+
+
+@pytest.mark.parametrize("listens, asked, differs", [
+    (None, "socket", {}), ("socket", "socket", {}), ("socket", "auto", {}), ("tls", "socket", {"endpoint": ["tls", "socket"]})])
+def test_an_endpoint_is_compared_with_where_the_server_listens(launch, monkeypatch, listens, asked, differs):
+    monkeypatch.setitem(FACTS, "job", {"endpoint": "auto"})
+    launch(renewals=0)
+    session = Session(Site("~/batch"), "default")
+    session._scheduler = Scheduler()
+    view = dict(session.view(), endpoint={"kind": listens} if listens else None)
+    monkeypatch.setattr(session, "view", lambda: view)
+    assert launching.start(session, {"job": {"endpoint": asked}})[0]["differs"] == differs
+
+
 def test_of_a_job_that_was_submitted_by_hand_it_is_not_known_what_it_has(launch):
     launch(resources={"cores": 4}, renewals=0)
     session = Session(Site("~/batch"), "default")
     session._scheduler = Scheduler()
     launching.take_by_hand(session, "7")
-    assert launching.start(session, {"resources": {"cores": 16}})[0]["differs"] == {}
+    assert launching.start(session, {"resources": {"cores": 16}, "renewals": 2, "job": {"idle_timeout": 1}})[0]["differs"] == {}
 
 
 def test_news_of_a_session_that_waits_does_not_lose_what_it_does_not_have(launch, monkeypatch):

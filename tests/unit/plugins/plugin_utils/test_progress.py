@@ -54,7 +54,10 @@ def test_a_tunnel_that_is_open_here_is_no_command_to_type_here():
     ({"cores": [4, 2]}, "the running session has 4 cores, not 2;"),
     ({"queue": [None, "gpu"]}, "queue not set, not gpu;"),
     ({"memory": [4 << 30, 512 << 20], "walltime": [3600, 5400]}, "memory 4G, not 512M and walltime 01:00:00, not 01:30:00;"),
-    ({"options": [["-C a"], ["-C b"]]}, "options -C a, not -C b;")])
+    ({"options": [["-C a"], ["-C b"]]}, "options -C a, not -C b;"),
+    ({"renewals": [None, 2], "mail": ["a@b.c", None]}, "mail a@b.c, not none and 0 renewals, not 2;"),
+    ({"idle_timeout": [3600, 0], "settings": [None, None]}, "idle_timeout 3600 s, not never and other settings;"),
+    ({"endpoint": ["socket", "tls"], "root_dir": ["~", "/scratch/\x1b[2Jc"]}, "endpoint socket, not tls and root_dir ~, not /scratch/c;")])
 def test_a_launch_says_what_the_session_that_it_found_does_not_have(differs, said):
     (line,) = progress.differences(dict(VIEW, state="ready"), differs)
     assert said in line and "stop and launch" in line
