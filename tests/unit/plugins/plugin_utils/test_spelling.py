@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, hpc.jupyter contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of our variables: all known, and what is nearly one of them told."""
+"""The names of our variables: all known, and what is nearly one of them, or called so elsewhere, told."""
 
 import os
 import re
@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import spelling
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.spelling import misspelt
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.variable_names import VARIABLE_NAMES
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -36,8 +38,28 @@ def test_a_name_that_is_nearly_ours_is_told_with_ours(name, nearest):
     assert list(misspelt(["inventory_hostname", name, "jupyter_cores"])) == [(name, nearest)]
 
 
+@pytest.mark.parametrize("ours, others", [
+    ("jupyter_account", "project"), ("jupyter_batch_options", "qos constraint reservation"), ("jupyter_cores", "cpus ncpus ntasks ppn cpus_per_task"),
+    ("jupyter_environment", "env"), ("jupyter_gpus", "gpu gres"), ("jupyter_hosts", "host"), ("jupyter_local_port", "port"),
+    ("jupyter_mail", "email"), ("jupyter_memory", "mem ram"), ("jupyter_modules", "module"), ("jupyter_queue", "partition"),
+    ("jupyter_root_dir", "notebook_dir workdir"), ("jupyter_session", "name session_name"), ("jupyter_walltime", "time timelimit wall_time hours"),
+    ("jupyter_idle_timeout or jupyter_wait_timeout", "timeout"), ("ansible_user", "user username"), ("jupyter_parallel_queue", "parallel_partition"),
+])
+def test_what_another_system_calls_it_is_told_with_ours(ours, others):
+    for word in others.split():
+        assert list(misspelt([f"jupyter_{word}"])) == [(f"jupyter_{word}", ours)]
+
+
+def test_all_that_is_named_instead_is_there():
+    ours = [f"jupyter_{name}" for name in spelling._ELSEWHERE]
+    ours += [name for names in spelling._NOT_ONE.values() for name in names.split(" or ") if not name.startswith("ansible_")]
+    assert set(ours) <= VARIABLE_NAMES
+    assert not VARIABLE_NAMES & {f"jupyter_{word}" for word in spelling._OURS} | VARIABLE_NAMES & set(spelling._NOT_ONE)
+    assert len(spelling._OURS) == sum(map(len, spelling._ELSEWHERE.values())), "a word that stands for two"
+
+
 def test_variables_of_others_are_none_of_our_business():
-    others = ["jupyterhub_cores", "jupyter_image", "jupyter_proxy_domain", "jupyter_lab_version", "jupyter_extensions", "cores"]
+    others = ["jupyterhub_cores", "jupyter_image", "jupyter_proxy_domain", "jupyter_lab_version", "jupyter_extensions", "jupyter_hub_url", "cores"]
     assert list(misspelt(others)) == []
     # What our roles return is known, too.
     assert list(misspelt(["jupyter_sessions", "jupyter_session_result", "jupyter_server", "jupyter_parallel_result", "jupyter_hosts"])) == []
