@@ -32,10 +32,12 @@ class Kernel:
 
     :param browser: logged in.
     :param timeout: seconds without any message of a cell that is still at work.
+    :ivar printed: all that it has printed, under whichever cell.
     """
 
     def __init__(self, browser: Jupyter, identity: str, timeout: float = 150) -> None:
         self.identity = identity
+        self.printed = ""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.jar)
         self.channel = websocket.create_connection(
             "ws" + browser.url[4:] + f"api/kernels/{identity}/channels?session_id={uuid.uuid4().hex}", cookie=cookies,
@@ -59,7 +61,7 @@ class Kernel:
         """
         shown, failure, idle, replied = Shown(), None, False, False
         while not (idle and replied):
-            message = json.loads(self.channel.recv())
+            message = self._receive()
             if message.get("parent_header", {}).get("msg_id") != asked:
                 continue
             kind, content = message["header"]["msg_type"], message["content"]
@@ -79,6 +81,17 @@ class Kernel:
         if failure:
             raise CellFailed(shown.text + "\n" + failure)
         return shown
+
+    def _receive(self) -> dict:
+        message = json.loads(self.channel.recv())
+        if message["header"]["msg_type"] == "stream":
+            self.printed += message["content"]["text"]
+        return message
+
+    def wait_for(self, text: str) -> None:
+        """Wait until a text is printed: what is at work in the background speaks up when it comes to it, after the cell's end, too."""
+        while text not in self.printed:
+            self._receive()
 
     def run(self, code: str) -> Shown:
         return self.finish(self.begin(code))
