@@ -364,7 +364,7 @@ def start(arguments, rest):
         told, tail = _copy(child)
         status = child.wait()
         # A failed node may end srun with status 0.
-        why = None if told else explain(tail, starter.label, status)
+        why = None if told else explain(tail, starter.label, status, hosts)
         if why:
             say(why)
         return status if status >= 0 else 128 - status
@@ -404,8 +404,9 @@ def _plain(command, count):
     return max(child.wait() for child in children)
 
 
+_NODE_FAILED = "The node %s failed, and the engines with it."
 _MEANINGS = (
-    (r"node failure on (\S+)", "The node %s failed, and the engines with it."),
+    (r"node failure on (\S+)", _NODE_FAILED),
     (r"lost communication with a remote daemon[\s\S]*?remote daemon:[^\n]* on node (\S+)",
      "The node %s can't be reached any more, and the engines ended with it."),
     (r"not enough slots", "There are more engines than slots in this job."),
@@ -414,17 +415,31 @@ _MEANINGS = (
 )
 
 
-def explain(tail, label, status):
-    """In words, why the starter ended with that status, or None where nothing went wrong."""
+def explain(tail, label, status, hosts=()):
+    """In words, why the starter ended with that status on these hosts, or None where nothing went wrong."""
     text = "\n".join(tail)
     for pattern, meaning in _MEANINGS:
         match = re.search(pattern, text, re.IGNORECASE)
         if match:
             return meaning % match.groups() if match.groups() else meaning
+    # That a node failed, and that the step is over, Slurm tells srun by separate messages: the latter may be the first, and ends it.
+    node = _failed_node(hosts) if "Force Terminated" in text else None
+    if node:
+        return _NODE_FAILED % node
     if not status:
         return None
     last = [line.strip() for line in tail if line.strip(" -\t")][-3:]
     return "%s ended with status %d: %s" % (label, status, " / ".join(last) or "no message")
+
+
+def _failed_node(hosts):
+    """The first of these hosts that Slurm has given up, or None."""
+    shown = ask("sinfo", "--noheader", "--Node", "--nodes=" + ",".join(collections.OrderedDict.fromkeys(hosts)), "--format=%N %T")
+    for line in shown.splitlines():
+        node, _space, state = line.strip().partition(" ")
+        if node in hosts and state.startswith("down"):
+            return node
+    return None
 
 
 def probe():
