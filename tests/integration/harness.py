@@ -226,8 +226,8 @@ class Controller:
 
     def disconnect(self) -> None:
         """End every connection that Ansible left open; tunnels are none of them."""
-        for socket in pathlib.Path(self.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"]).glob("*"):
-            subprocess.run(["ssh", "-F", "none", "-S", str(socket), "-O", "exit", "--", "master"], capture_output=True, check=True)
+        for control in pathlib.Path(self.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"]).glob("*"):
+            subprocess.run(["ssh", "-F", "none", "-S", str(control), "-O", "exit", "--", "master"], capture_output=True, check=True)
 
 
 def _parse(rc: int, output: str) -> Run:
