@@ -38,7 +38,7 @@ class ActionModule(ProgramAction):
         try:
             return self.answered(lambda: work(arguments, task_vars), task_vars)
         except reach.ReachFailed as error:
-            return dict(error.answer, failed=True, cause=error.cause, msg=str(error))
+            return {"failed": True, "cause": error.cause, "msg": str(error)}
 
     # -- launch and connect ----------------------------------------------------------------
 
@@ -81,7 +81,11 @@ class ActionModule(ProgramAction):
             result["msg"] = "\n".join([progress.next_steps(view), *differs])
             shown.finish(progress.headed(result["msg"], task_vars))
             return result
-        tunnel = self._reach(laptop, arguments, view, task_vars, shown)
+        try:
+            tunnel = self._reach(laptop, arguments, view, task_vars, shown)
+        except reach.ReachFailed as error:
+            # The session is there all the same, and may have moved.
+            return dict(result, **_public(view, result["changed"]), failed=True, cause=error.cause, msg=str(error))
         # The server may have moved for its route.
         result = self._at_hand(view, tunnel, differs, bool(first.get("changed")), arguments, task_vars, shown)
         if self._task.check_mode:

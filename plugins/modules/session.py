@@ -71,7 +71,9 @@ options:
     type: str
     choices: [auto, socket, tls]
   root_dir:
-    description: Directory that the file browser starts in, for this session.
+    description:
+      - Directory that the file browser starts in, for this session. When not given, that of the user's own Jupyter settings,
+        which M(hpc.jupyter.server) writes; else the home.
     type: str
   idle_timeout:
     description: Seconds without a working kernel or terminal after which the session ends itself; V(0) for never.

@@ -39,15 +39,11 @@ _ELSEWHERE = ("over", "not-running", "wrong-server", "port", "bind", "no-ssh", "
 
 
 class ReachFailed(Exception):
-    """The session is there and can't be reached from the laptop.
+    """The session is there and can't be reached from the laptop."""
 
-    :param answer: what the result holds besides the message.
-    """
-
-    def __init__(self, cause: str, message: str, answer: dict | None = None):
+    def __init__(self, cause: str, message: str):
         super().__init__(message)
         self.cause = cause
-        self.answer = answer or {}
 
 
 @dataclasses.dataclass
@@ -153,10 +149,10 @@ class Laptop:
                 self.state.forget_site(self.connection.site)
                 return self._reach(self._shared_or_own(check), view, program, check, fresh=True)
         except routes.RouteError as error:
-            raise ReachFailed("route", self._still_runs(view, str(error)), dict(view)) from error
+            raise ReachFailed("route", self._still_runs(view, str(error))) from error
         except TunnelError as error:
             over = error.cause in ("over", "not-running")
-            raise ReachFailed(error.cause, error.message if over else self._still_runs(view, error.message), dict(view)) from error
+            raise ReachFailed(error.cause, error.message if over else self._still_runs(view, error.message)) from error
 
     def _shared_or_own(self, check: bool) -> Connection:
         """Return the connection to use: by way of a master that a person opened, where a login of its own would ask something."""

@@ -138,6 +138,25 @@ def test_it_speaks_tls_1_2_or_later_and_nothing_else(serve, certificates, kind, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_files_are_shown_from_the_directory_of_the_users_own_settings_unless_a_launch_asks_for_another(serve, certificates, kind, tmp_path):
+    def shown(server):
+        server.await_ready()
+        return {entry["name"] for entry in server.json("GET", "/api/contents")["content"]}
+
+    for asked, configured, wanted in ((None, "mine", "own.txt"), (None, "gone", "notebooks"), ("~/notebooks", "mine", "asked.txt")):
+        server = serve(kind, certificates(), root_dir=asked)
+        (server.root / "asked.txt").touch()
+        own = server.home / configured
+        (server.home / "mine").mkdir()
+        (server.home / "mine" / "own.txt").touch()
+        settings = {"ServerApp": {"root_dir": str(own)}, "NotebookApp": {"notebook_dir": str(own)}}
+        for name, section in (("jupyter_server_config.json", "ServerApp"), ("jupyter_notebook_config.json", "NotebookApp")):
+            (server.config / name).write_text(json.dumps({section: settings[section]}))
+        assert wanted in shown(server)
+        server.kill()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_users_own_settings_can_neither_break_nor_open_it(serve, certificates, kind):
     server = serve(kind, certificates())
     hostile = {"port": 1, "ip": "0.0.0.0", "certfile": "/nonexistent", "sock": "/nonexistent/sock", "token": "", "base_url": "/elsewhere/",

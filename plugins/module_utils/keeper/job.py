@@ -59,7 +59,6 @@ def load(batch_dir, directory, by_hand, session_id):
             if not isinstance(job[key], str):  # Python 2.7 reads text that its paths can't always be joined with
                 job[key] = job[key].encode("utf-8")
             job[key] = os.path.abspath(os.path.join(home, os.path.expandvars(os.path.expanduser(job[key]))))
-    job["root_dir"] = job["root_dir"] or home
     return job, site
 
 

@@ -31,6 +31,7 @@ from .processes import age, ask_command, become_subreaper, descendants
 from .renewals import Renewals
 from .reverse import Reverse
 from .server import Server
+from .settings import directories
 from .signals import Signals
 from .status import Status
 from .text import moment, printable
@@ -95,7 +96,6 @@ class Keeper(object):
             ends = None if left is None else int(now + left)
         self.countdown = Countdown(left, self.job["walltime_warnings"] or [], float(self.job["stop_grace"]))
         self.status.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"], ends=ends)
-        self.notices = Notices(self.session, self.job["root_dir"], self.log.say)
         self.renewals.count, self.renewals.python = self.job["renewals"], site.get("python")
 
     def prepare(self, session_id):
@@ -108,10 +108,12 @@ class Keeper(object):
         os.mkdir(os.path.join(self.node_dir, "r"), 0o700)
         self.log.open(self.path("server.log"), os.path.join(self.node_dir, "server.log"))
         self.status.publish()
-        if not os.path.isdir(self.job["root_dir"]):
+        if self.job["root_dir"] and not os.path.isdir(self.job["root_dir"]):
             raise Failure("bad-option", "The directory %s (jupyter_root_dir) does not exist on this node." % self.job["root_dir"])
-        self.notices.remove_old()
         jupyter = find_jupyter(self.job["interface"])
+        self.job["start_dir"], self.job["root_dir"] = directories(self.job, jupyter.flavour)
+        self.notices = Notices(self.session, self.job["start_dir"], self.log.say)
+        self.notices.remove_old()
         if not os.environ.get("LOCAL_JOBID"):
             # There a successor would be a process below us and end with us, so the login node sees to it.
             self.renewals.adopt(self.status["job"])

@@ -91,7 +91,7 @@ class Server(object):
         argv = [sys.executable, self.program, "--serve", self.jupyter.module, self.config]
         null = os.open(os.devnull, os.O_RDONLY)
         try:
-            self.child = subprocess.Popen(argv, stdin=null, stdout=self.log.handle, stderr=self.log.handle, cwd=self.job["root_dir"],
+            self.child = subprocess.Popen(argv, stdin=null, stdout=self.log.handle, stderr=self.log.handle, cwd=self.job["start_dir"],
                                           env=self.env, preexec_fn=os.setsid, close_fds=True)
         finally:
             os.close(null)
@@ -159,7 +159,7 @@ class Server(object):
         if status == 200:
             raise Failure("port-taken" if place["kind"] == "tls" else "config-error",
                           "A server answers, but not as this session (it lacks our header). A jupyter_server_config.* in %s may replace "
-                          "tornado_settings: move it to ~/.jupyter." % self.job["root_dir"])
+                          "tornado_settings: move it to ~/.jupyter." % self.job["start_dir"])
         return False
 
     # -- while it runs

@@ -86,8 +86,9 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
         "allow_root": os.geteuid() == 0,
         "disable_check_xsrf": False,
         "shutdown_no_activity_timeout": 0,
-        "root_dir" if app == "ServerApp" else "notebook_dir": job["root_dir"],
     }
+    if job["root_dir"]:
+        ours["root_dir" if app == "ServerApp" else "notebook_dir"] = job["root_dir"]
     if endpoint["kind"] == "socket":
         # The port must be the default one: any other next to a socket makes the server give up.
         ours.update({"sock": endpoint["path"], "sock_mode": "0600", "ip": "localhost", "port": 8888, "certfile": "", "keyfile": "", "ssl_options": {}})
@@ -107,6 +108,25 @@ def server_settings(jupyter, endpoint, job, token, session_id, cookie_secret_fil
     if app == "ServerApp" and echoed:
         sections["NotebookApp"] = echoed
     return {"jupyter_server_config.json": sections, "jupyter_notebook_config.json": sections}
+
+
+def directories(job, flavour):
+    """Where the server starts, and the root_dir that it must be told: None where the user's own settings may decide.
+
+    One of the user's that this node does not have would keep the server from starting: then it is the home.
+    """
+    if job["root_dir"]:
+        return job["root_dir"], job["root_dir"]
+    home = os.path.expanduser("~")
+    name, section, trait = (("jupyter_notebook_config.json", "NotebookApp", "notebook_dir") if flavour == "notebook"
+                            else ("jupyter_server_config.json", "ServerApp", "root_dir"))
+    try:
+        own = (read_json(os.path.join(user_config_dir(job), name)) or {}).get(section, {}).get(trait)
+    except (ValueError, IOError, OSError, AttributeError):
+        own = None
+    if not own:
+        return home, None
+    return (own, None) if os.path.isabs(own) and os.path.isdir(own) else (home, home)
 
 
 def users_tornado_settings(config_dir, app):

@@ -161,6 +161,17 @@ def test_what_a_person_is_to_be_told_each_time_is_not_forgotten(run, laptop, tol
         assert login.calls
 
 
+def test_a_session_that_was_submitted_and_cant_be_reached_is_told_with_what_a_play_may_use(run, laptop, monkeypatch):
+    def reach_in_vain(*_, **__):
+        raise reach.ReachFailed("route", "no way to node1")
+
+    reached = run(Login(launch=SOCKET))
+    monkeypatch.setattr(laptop, "reach", reach_in_vain)
+    result = run(Login(launch=SOCKET))
+    assert result["failed"] and result["changed"] and (result["cause"], result["msg"]) == ("route", "no way to node1")
+    assert set(result) - {"failed", "cause"} == set(reached) and not any(result["tunnel"].values())
+
+
 def test_a_session_that_is_not_ready_has_a_tunnel_of_which_nothing_is_known(run):
     known = set(run(Login(launch=SOCKET))["tunnel"])
     absent = dict(SOCKET, state="none", job=None, node=None, endpoint=None, would_submit=True, set_up=True)
