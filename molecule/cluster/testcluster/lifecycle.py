@@ -24,14 +24,7 @@ def up(layout: Layout, say: Callable[[str], None], fresh: bool = False) -> bool:
     False if it was up already and well, in this very shape: then nothing is touched, unless `fresh`.
     Raises BadRequest, hosts.Trouble, software.NotBuilt or subprocess.CalledProcessError; the cluster is then down.
     """
-    with alone():
-        missing = packages.missing()
-        if missing and clusters_up():
-            raise hosts.Trouble("packages are missing (%s), and to install them under running clusters would pull "
-                                "their /etc and /var away: take down %s first"
-                                % (" ".join(missing), ", ".join(clusters_up())))
-        packages.install(missing, say)
-    software.prepare(layout.software, say)
+    equip(layout.software, say)
     with alone():
         if not fresh and _is_well(layout):
             return False
@@ -55,6 +48,21 @@ def up(layout: Layout, say: Callable[[str], None], fresh: bool = False) -> bool:
             sweep(layout)
             raise
     return True
+
+
+def equip(root: str, say: Callable[[str], None]) -> None:
+    """Install what clusters need of Debian, and build their software below `root`, as far as that is missing.
+
+    Raises hosts.Trouble, software.NotBuilt or subprocess.CalledProcessError.
+    """
+    with alone():
+        missing = packages.missing()
+        if missing and clusters_up():
+            raise hosts.Trouble("packages are missing (%s), and to install them under running clusters would pull "
+                                "their /etc and /var away: take down %s first"
+                                % (" ".join(missing), ", ".join(clusters_up())))
+        packages.install(missing, say)
+    software.prepare(root, say)
 
 
 def clusters_up() -> List[str]:

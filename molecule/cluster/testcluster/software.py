@@ -8,13 +8,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import fcntl
-import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from typing import Callable, Iterator, List, NamedTuple, Optional
+
+from . import python27
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -38,31 +39,8 @@ def _venv(directory: str) -> str:
     return os.path.join(directory, "bin", "python")
 
 
-def _copy_of_python27(directory: str) -> str:
-    # The interpreter at hand may lie in a home that the cluster's users can't read.
-    prefix = _python27_prefix()
-    shutil.copytree(prefix, directory, symlinks=True, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("test", "tests", "*.a"))
-    python = os.path.join(directory, "bin", "python2.7")
-    for script in glob.glob(os.path.join(directory, "bin", "*")):
-        if not os.path.basename(script).startswith("python"):
-            os.unlink(script)
-    _run(["patchelf", "--set-rpath", "$ORIGIN/../lib", os.path.realpath(python)])
-    return python
-
-
-def _python27_prefix() -> str:
-    candidates = [shutil.which("python2.7")]
-    pyenv = shutil.which("pyenv")
-    if pyenv:
-        root = subprocess.run([pyenv, "root"], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
-        candidates += sorted(glob.glob(os.path.join(root, "versions", "2.7*", "bin", "python2.7")), reverse=True)
-    for python in filter(None, candidates):
-        found = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True, check=False)
-        if found.returncode == 0 and found.stdout.strip() not in ("", "/usr"):
-            return found.stdout.strip()
-    raise NotBuilt("no Python 2.7 of its own prefix is at hand (pyenv install 2.7.18 gives one)")
+def _python27(directory: str) -> str:
+    return python27.make(directory, _run, SYSTEM_PYTHON)
 
 
 SOFTWARE = [
@@ -77,7 +55,7 @@ SOFTWARE = [
               "jsonschema<4", "bleach<4", "pandocfilters<1.5", "ipykernel<5", "prompt_toolkit<2",
               "jupyter_client<6", "nbconvert<6", "MarkupSafe<2", "Jinja2<3", "pygments<2.6", "testpath<0.5",
               "defusedxml<0.7", "webencodings<1", "terminado<0.9", "prometheus_client<0.13"],
-             _copy_of_python27),
+             _python27),
 ]
 
 
