@@ -18,18 +18,21 @@ from ansible_collections.hpc.jupyter.plugins.module_utils import zip_application
 MODULES = pathlib.Path(zip_application.__file__).parent
 FAKE = pathlib.Path(__file__).with_name("fake_jupyter_server.py")
 VERSIONS = ["2.7", "3.6", "3.11", "3.13"]
+BEHIND = "import ssl, ctypes, sys; print(getattr(sys, '_base_executable', sys.executable))"
 
 
 def interpreters():
-    """Pythons by version: those on the PATH, then those that pyenv has."""
+    """Pythons by version: those that pyenv has, then those on the PATH; of an environment's, which has a Jupyter, the one behind it."""
     root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
     found = {}
     for version in VERSIONS:
         for path in glob.glob(os.path.join(root, "versions", version + ".*", "bin", "python")) + [shutil.which("python" + version) or ""]:
-            if path and subprocess.call([path, "-c", "import ssl, ctypes"], stderr=subprocess.DEVNULL) == 0:
-                found[version] = path
-                break
-    found.setdefault("%d.%d" % sys.version_info[:2], sys.executable)
+            if path:
+                asked = subprocess.run([path, "-c", BEHIND], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=False)
+                if asked.returncode == 0:
+                    found[version] = asked.stdout.strip()
+                    break
+    found.setdefault("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))
     return found
 
 
