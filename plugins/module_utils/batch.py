@@ -49,13 +49,15 @@ def apply(request):
     magic = (jupyter or {}).pop("magic", "")
     sources = program.sources()
     script_path = site_wide.script_path(site, name)
-    hint = (request.get("connect_hint") or "").replace("/RELAY_DIR/", relay_dir + "/")
+    hint = request.get("connect_hint") or ""
+    if not for_all:
+        hint = hint.replace("/RELAY_DIR/", relay_dir + "/")
     if for_all:
         batch_dir, connect_path = request.get("batch_dir") or DEFAULT_BATCH_DIR, os.path.join(site.installed, "jupyter_connect")
-        launcher = {"batch_dir": site_wide.in_shell(batch_dir), "site_dir": site.installed, "name": connect_path}
+        launcher = {"batch_dir": site_wide.in_shell(batch_dir), "site_dir": site.installed, "name": connect_path, "hint": ""}
     else:
         batch_dir, connect_path = site.path, expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
-        launcher = {"batch_dir": batch_dir}
+        launcher = {"batch_dir": batch_dir, "hint": hint}
     facts = {
         "version": 1,
         "scheduler": name,
@@ -85,14 +87,14 @@ def apply(request):
     script = render(
         scheduler.directives(resources, "jupyter-default"), environment, site_wide.in_shell(batch_dir) if for_all else shlex.quote(batch_dir),
         "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path), (jupyter or {}).get("python"),
-        **({"site_dir": shlex.quote(site.installed)} if for_all else {}))
+        **({"site_dir": shlex.quote(site.installed), "written_by": "site"} if for_all else {}))
     to_read, to_run = (files.PUBLIC_FILE, files.PUBLIC_DIR) if for_all else (files.PRIVATE_FILE, files.PRIVATE_DIR)
     wanted = [
         (site.program, zip_application.program(sources), to_read),
         (site.keeper, zip_application.keeper(
             sources, magic, lambda code, text: preflight.job_python(environment, code, text)), to_read),
         (script_path, script.encode("utf-8"), to_run),
-        (connect_path, render_launcher(python=sys.executable, program=site.program, hint=hint, **launcher).encode("utf-8"), to_run),
+        (connect_path, render_launcher(python=sys.executable, program=site.program, **launcher).encode("utf-8"), to_run),
         (site.python, _python_wrapper(for_all).encode("utf-8"), to_run),
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), to_read),
     ]

@@ -570,6 +570,8 @@ def laptop_command(session, path, extra=()):
         # It is recorded for that one.
         named = command.replace("/default-manual.sock", "/%s-manual.sock" % session.name).replace(" default --", " %s --" % session.name)
         command = named if named != command else ""
+    # In an installation for all users each has sockets elsewhere.
+    command = command.replace("/RELAY_DIR/", os.path.dirname(path) + "/")
     if not command:
         tool = shlex.quote(session.known_facts["connect"]) if session.site.shared else "'~/.jupyter_connect'"
         command = " ".join(

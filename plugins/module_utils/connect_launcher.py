@@ -74,10 +74,10 @@ def render(python, program, batch_dir, hint="", site_dir=None, name="~/.jupyter_
     :param name: str, what a person types to run it.
     """
     # A comment ends at its line's end: nothing of the hint may start another line.
-    lines = printable(hint).splitlines() or ["%s      (in a terminal here: prints the command for the laptop)" % name]
-    comment = ["# Type this on the laptop, leave it running, and open the address in its browser:" if hint else "# Type this:", "#"]
+    comment = ["# Type this on the laptop, leave it running, and open the address in its browser:", "#"]
+    comment += ["#     " + line for line in printable(hint).splitlines()]
     return _TEMPLATE.format(
-        hint="\n".join(comment + ["#     " + line for line in lines]),
+        hint="\n".join(comment) if hint else "# In a terminal it prints the command to type on the laptop.",
         program_comment=printable(program).replace("\n", " "),
         program=shlex.quote(program),
         batch_dir=batch_dir if site_dir else shlex.quote(batch_dir),

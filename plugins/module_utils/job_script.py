@@ -132,7 +132,7 @@ class Environment(object):
         return "".join(parts)
 
 
-def render(directives, environment, batch_dir, submit_command, python=None, site_dir='"$JUPYTER_BATCH_DIR"'):
+def render(directives, environment, batch_dir, submit_command, python=None, site_dir='"$JUPYTER_BATCH_DIR"', written_by="setup"):
     """Return the job script.
 
     :param directives: list of str, the scheduler's header lines.
@@ -141,10 +141,11 @@ def render(directives, environment, batch_dir, submit_command, python=None, site
     :param submit_command: str, what a person types to submit it by hand.
     :param python: str or None, path of the Python that was seen to have Jupyter in this environment.
     :param site_dir: str, the directory of the keeper and the program, as a word of the shell.
+    :param written_by: str, the playbook.
     """
     container = environment.container + " " if environment.container else ""
     return "\n".join(["#!/bin/bash"] + list(directives) + [
-        "# Written by hpc.jupyter.setup, which replaces it when its settings change.",
+        "# Written by hpc.jupyter.%s, which replaces it when its settings change." % written_by,
         "# By hand:  %s" % submit_command,
         "umask 077",
         "JUPYTER_SESSION=default",

@@ -156,13 +156,11 @@ def test_a_session_is_renewed(users, cluster):
     assert first["successor"]
     cluster.shell(f"scancel {first['job']}", "dave")
 
-    def renewed():
-        view, = laptop.run("status").succeeded().of("session_info")["sessions"]
-        return view if view["state"] == "ready" and view["job"] == first["successor"] and view["successor"] else None
-
-    # Its successor was submitted by the job: by the program of the prefix, for the sessions of the home.
-    view = until(renewed, "the successor's server", LONG)
-    assert sorted(cluster.jobs("dave")) == sorted([view["job"], view["successor"]])
+    record = home_of(cluster, "dave") / ".jupyter/batch/sessions/default/record.json"
+    # Nobody looks meanwhile: the job itself says so, by the program of the prefix for the sessions of the home, and submits the next.
+    renewed = until(lambda: (read := json.loads(record.read_text()))["job"] == first["successor"] and read["successor"] and read, "the successor", LONG)
+    assert sorted(cluster.jobs("dave")) == sorted([renewed["job"], renewed["successor"]])
+    assert laptop.run("launch").succeeded().of("session")["job"] == renewed["job"]
     assert laptop.run("stop").succeeded().changed
     assert not cluster.jobs("dave")
 

@@ -209,6 +209,9 @@ def test_sockets_of_relays_are_each_sessions_own(installed):
 def test_the_connect_tool_is_called_as_it_is_there(installed, tmp_path):
     command, _port = connect.laptop_command(session_of(installed), "/tmp/x/s.sock")
     assert " %s/jupyter_connect default --socket /tmp/x/s.sock" % installed in command
+    hint = "ssh -L 127.0.0.1:8000:/RELAY_DIR/default-manual.sock login.example.org /x default --start --socket /RELAY_DIR/default-manual.sock"
+    apply(installed, **dict(STAFF, connect_hint=hint))
+    assert connect.laptop_command(session_of(installed), "/tmp/x/default-manual.sock") == (hint.replace("/RELAY_DIR/", "/tmp/x/"), "8000")
     (installed / "program.pyz").write_text("import sys; print(sys.argv[1:])")
     said = subprocess.check_output([str(installed / "jupyter_connect"), "--look"], env=dict(os.environ, HOME="/home/dave"))
     assert said.decode().strip() == "['connect', '--batch-dir', '/home/dave/.jupyter/batch', '--site-dir', %r, '--look']" % str(installed)
