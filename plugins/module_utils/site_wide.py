@@ -58,7 +58,7 @@ def site_for_all(request):
         raise Failure("jupyter_site_dir %s is your own batch directory. %s Set it to a directory for all users." % (site.path, _NOTHING), "bad-path")
     own_path("jupyter_batch_dir", request.get("batch_dir") or places.DEFAULT_BATCH_DIR)
     own_path("jupyter_config_dir", (request.get("job") or {}).get("config_dir") or "~/.jupyter")
-    _refuse_personal(request.get("environment") or {}, request.get("install") or {})
+    _refuse_personal(request.get("environment") or {}, request.get("install") or {}, site.installed)
     relays = request.get("relay_dir") or "/tmp"
     if not relays.startswith("/") or "$" in relays:
         raise Failure("jupyter_relay_dir is '%s'. In an installation for all users it must be an absolute path, such as /tmp. %s"
@@ -67,27 +67,26 @@ def site_for_all(request):
         raise Failure("jupyter_relay_dir %s is not open to all users. %s Set it to a directory that everybody may write to, such as /tmp."
                       % (relays, _NOTHING), "relay-dir")
     places.refuse_if_others_write(site.installed)
-    if os.path.lexists(site.installed) and (os.path.islink(site.installed) or os.stat(site.installed).st_uid != os.getuid()):
+    if os.path.lexists(site.installed) and (os.path.islink(site.installed) or os.lstat(site.installed).st_uid != os.getuid()):
         raise Failure(
             "%s is a link or belongs to somebody else (user id %d). %s Run this as its owner (ansible_become_user)."
-            % (site.installed, os.stat(site.installed).st_uid, _NOTHING), "permission")
+            % (site.installed, os.lstat(site.installed).st_uid, _NOTHING), "permission")
     # Where it goes.
     for_everybody(files.existing_parent(site.installed), "jupyter_site_dir")
     return site
 
 
-def _refuse_personal(environment, install):
+def _refuse_personal(environment, install, site_dir):
     """Refuse what would be another path for each user, or that of who installs it."""
-    paths = [("jupyter_module_paths", path) for path in environment.get("module_paths") or ()]
+    # First what role batch also makes the virtual environment of.
+    paths = [("jupyter_install_dir", install["directory"]), ("jupyter_install_python", install.get("python") or "")] if install.get("enabled") else []
+    paths += [("jupyter_module_paths", path) for path in environment.get("module_paths") or ()]
     paths += [(ENVIRONMENT[key], environment[key]) for key in ("venv", "conda", "python") if environment.get(key)]
-    if install.get("enabled"):
-        paths.append(("jupyter_install_dir", install["directory"]))
-        paths.append(("jupyter_install_python", install.get("python") or ""))
     for variable, path in paths:
         name_only = variable in ("jupyter_conda", "jupyter_python", "jupyter_install_python") and "/" not in path
         if path[:1] == "~" or "$" in path or not (name_only or path.startswith("/")):
-            raise Failure("%s is '%s', and in an installation for all users a path is the same for everybody: it starts with / and has no variables. %s"
-                          % (variable, path, _NOTHING), "personal-path")
+            raise Failure("%s is '%s', and in an installation for all users a path is the same for everybody: it starts with / and has no variables. %s%s"
+                          % (variable, path, _NOTHING, " Set it to %s/venv." % site_dir if variable == "jupyter_install_dir" else ""), "personal-path")
         if not name_only:
             for_everybody(path, variable)
     for word in (environment.get("container") or "").split():

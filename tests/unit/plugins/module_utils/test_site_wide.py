@@ -99,6 +99,11 @@ def test_what_would_be_another_for_each_user_or_the_same_is_refused(prefix, aske
     assert not prefix.parent.exists()
 
 
+def test_where_to_install_jupyter_for_all_is_told(prefix):
+    with pytest.raises(Failure, match="jupyter_install_dir is '~/.jupyter/venv'.* Set it to %s/venv" % prefix):
+        apply(prefix, **dict(STAFF, environment={"venv": "~/.jupyter/venv"}, install={"enabled": True, "directory": "~/.jupyter/venv"}))
+
+
 def test_what_is_closed_to_others_is_told_with_the_directory_that_is(tmp_path):
     (tmp_path / "closed" / "bin").mkdir(parents=True)
     (tmp_path / "open").symlink_to(tmp_path / "closed" / "bin")
