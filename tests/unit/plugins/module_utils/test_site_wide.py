@@ -8,6 +8,7 @@ import os
 import shlex
 import stat
 import subprocess
+import zipfile
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import (
@@ -217,7 +218,8 @@ def test_the_connect_tool_is_called_as_it_is_there(installed, tmp_path):
     hint = "ssh -L 127.0.0.1:8000:/RELAY_DIR/default-manual.sock login.example.org /x default --start --socket /RELAY_DIR/default-manual.sock"
     apply(installed, **dict(STAFF, connect_hint=hint))
     assert connect.laptop_command(session_of(installed), "/tmp/x/default-manual.sock") == (hint.replace("/RELAY_DIR/", "/tmp/x/"), "8000")
-    (installed / "program.pyz").write_text("import sys; print(sys.argv[1:])")
+    with zipfile.ZipFile(str(installed / "program.pyz"), "w") as archive:
+        archive.writestr("__main__.py", "import sys; print(sys.argv[1:])")
     said = subprocess.check_output([str(installed / "jupyter_connect"), "--look"], env=dict(os.environ, HOME="/home/dave"))
     assert said.decode().strip() == "['connect', '--batch-dir', '/home/dave/.jupyter/batch', '--site-dir', %r, '--look']" % str(installed)
 
