@@ -29,9 +29,10 @@ class ActionModule(ProgramAction):
 
     def _deploy(self, arguments: dict, task_vars: dict) -> dict:
         request = dict(arguments, check=self._task.check_mode)
-        if arguments["install"]["enabled"]:
+        if arguments["install"]["enabled"] and (not arguments["site_dir"] or arguments["scope"] == "site"):
             self._install(request, task_vars)
-        request["connect_hint"] = arguments["connect_hint"] or self._hint(arguments, task_vars)
+        # How each of a site's users logs in, nobody knows here; the tool itself tells them what they may type.
+        request["connect_hint"] = arguments["connect_hint"] or ("" if arguments["site_dir"] else self._hint(arguments, task_vars))
         answer = self.program("batch", request, task_vars)
         return dict(answer, changed=answer["changed"] or self._installed)
 
@@ -55,7 +56,7 @@ class ActionModule(ProgramAction):
         """Have Jupyter installed, showing how far it is; a broken connection is taken up again where it was."""
         install = request["install"]
         asked = {
-            key: request[key] for key in ("batch_dir", "environment", "check")
+            key: request[key] for key in ("batch_dir", "site_dir", "scope", "environment", "job", "relay_dir", "install", "check")
         } | {key: install[key] for key in ("directory", "python", "requirements", "index_url")}
         answer = self.program("install", dict(asked, hold=1), task_vars)
         while answer["state"] == "running":

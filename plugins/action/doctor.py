@@ -77,7 +77,7 @@ class ActionModule(ProgramAction):
         name = answer["ready"][0]
 
         def program(verb: str, **request) -> dict:
-            return self.program(verb, dict(request, batch_dir=arguments["batch_dir"], session=name, all=True), task_vars)
+            return self.program(verb, dict(request, batch_dir=arguments["batch_dir"], site_dir=arguments["site_dir"], session=name, all=True), task_vars)
 
         try:
             target = routes.Target.from_answer(program("look"))

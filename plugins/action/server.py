@@ -230,7 +230,7 @@ class ActionModule(ProgramAction):
 
 
 def _request(arguments: dict) -> dict:
-    return {key: arguments[key] for key in ("config_dir", "batch_dir", "root_dir", "settings")}
+    return {key: arguments[key] for key in ("config_dir", "batch_dir", "site_dir", "root_dir", "settings")}
 
 
 def _nobody_to_ask() -> _Refused:

@@ -62,9 +62,11 @@ class ActionModule(ProgramAction):
         view = first = self.program(verb, request, task_vars)
         outdated = first.pop("outdated", False)
         if outdated:
+            host, site_dir = task_vars["inventory_hostname"], arguments["site_dir"]
             self._display.warning(
-                f"What setup put on {task_vars['inventory_hostname']} is of another version of this collection than this launch. "
-                "Run 'ansible-playbook hpc.jupyter.setup' again.")
+                f"What is installed in {site_dir} on {host} is of another version of this collection than this launch, which sends along what "
+                "it needs. Tell the site's staff, who bring it up to date with 'ansible-playbook hpc.jupyter.site'." if site_dir else
+                f"What setup put on {host} is of another version of this collection than this launch. Run 'ansible-playbook hpc.jupyter.setup' again.")
         # A check tells what is, and what it is waits for is no part of that.
         if not first.get("would_submit") and not self._task.check_mode:
             view = self._await(first, request, arguments, task_vars, shown, laptop)
@@ -140,7 +142,7 @@ class ActionModule(ProgramAction):
         # Costs a tenth of a second, which a launch by way of a socket need not pay.
         from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 
-        request = {"config_dir": first["config_dir"], "batch_dir": arguments["batch_dir"], "root_dir": None, "settings": {}}
+        request = {"config_dir": first["config_dir"], **_place(arguments), "root_dir": None, "settings": {}}
         try:
             found = self.program("server_inspect", request, task_vars)["certificate"]
             authority = certificate.Authority.open(arguments["ca_dir"], create=False)
@@ -167,7 +169,7 @@ class ActionModule(ProgramAction):
         job["settings"] = arguments["settings"] or None
         job.update(laptop.endpoint())
         return {
-            "batch_dir": arguments["batch_dir"],
+            **_place(arguments),
             "session": arguments["name"],
             "resources": {key: arguments[key] for key in _RESOURCES},
             "job": job,
@@ -180,7 +182,7 @@ class ActionModule(ProgramAction):
 
     def _reach(self, laptop: reach.Laptop, arguments: dict, view: dict, task_vars: dict, shown) -> dict:
         def program(verb: str, **request) -> dict:
-            return self.program(verb, dict(request, batch_dir=arguments["batch_dir"], session=arguments["name"]), task_vars)
+            return self.program(verb, dict(request, **_place(arguments), session=arguments["name"]), task_vars)
 
         # Where the tunnel is not opened here, only the person sees that a way does not work any more, and asks for another.
         fresh = arguments["state"] == "connected" and arguments["tunnel"] == "emit"
@@ -191,7 +193,7 @@ class ActionModule(ProgramAction):
     def _stop(self, arguments: dict, task_vars: dict) -> dict:
         laptop = reach.Laptop.from_task(arguments, self.login_variables(task_vars), self._connection)
         answer = self.program("stop", {
-            "batch_dir": arguments["batch_dir"],
+            **_place(arguments),
             "session": None if arguments["all"] else arguments["name"],
             "grace": arguments["grace"],
             "check": self._task.check_mode,
@@ -222,6 +224,10 @@ def _asked(request: dict) -> str:
     """Return what tells one request for a session from another; what it holds can't be read from it."""
     kept = {name: value for name, value in request.items() if name not in ("hold", "check")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _place(arguments: dict) -> dict:
+    return {key: arguments[key] for key in ("batch_dir", "site_dir")}
 
 
 def _has_desktop() -> bool:

@@ -10,12 +10,12 @@ import shlex
 import stat
 import sys
 
-from . import commands, files, preflight, program, schedulers, zip_application
+from . import commands, files, preflight, program, schedulers, site_wide, zip_application
 from .connect_launcher import render as render_launcher
 from .failure import Failure, sentence
 from .job_script import Environment, render
 from .launching import new_relay_dir
-from .places import LONGEST_SOCKET, Site, expand
+from .places import DEFAULT_BATCH_DIR, LONGEST_SOCKET, Site, expand
 from .schedulers import base
 
 
@@ -23,7 +23,8 @@ def apply(request):
     """Verb: look at the site, then write what differs.
 
     :param request: dict:
-        ``batch_dir``, ``connect_path`` (str), ``scheduler`` (a name or ``auto``),
+        ``batch_dir``, ``site_dir``, ``scope`` (user or site: whether to install for all users, into ``site_dir``; for a user with a
+        ``site_dir`` nothing is written), ``connect_path`` (str), ``scheduler`` (a name or ``auto``),
         ``environment`` (dict, see job_script.Environment), ``resources`` and ``job`` (dicts of defaults),
         ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop, with /RELAY_DIR for
         the relay directory), ``relay_dir`` (str, where that is made), ``node_host_keys``, ``second_hop``, ``node_names``,
@@ -31,18 +32,32 @@ def apply(request):
     :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``script``, ``batch_dir``, ``connect``.
     :raises Failure: with nothing changed, when a session could not work.
     """
-    site = Site(request.get("batch_dir"))
+    for_all = request.get("scope") == "site"
+    site = site_wide.site_for_all(request) if for_all else Site.of_request(request)
+    if site.shared and not for_all:
+        _require_room(request, site)
+        return site_wide.use(request, site)
     relay_dir = _relay_dir(request, site)
     resources = _resources(request.get("resources"))
     name, found, evidence = _scheduler(request, site)
     scheduler = schedulers.get(name, commands.run, commands=found)
     environment = Environment(**(request.get("environment") or {}))
-    jupyter = _preflight(request, site, environment)
+    _require_room(request, site)
+    jupyter = _preflight(request, environment)
+    if for_all:
+        _for_everybody(found, jupyter)
     magic = (jupyter or {}).pop("magic", "")
     sources = program.sources()
-    script_path = os.path.join(site.path, "jupyter.%s" % scheduler.script_suffix)
-    hint = (request.get("connect_hint") or "").replace("/RELAY_DIR/", relay_dir + "/")
-    connect_path = expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
+    script_path = site_wide.script_path(site, name)
+    hint = request.get("connect_hint") or ""
+    if not for_all:
+        hint = hint.replace("/RELAY_DIR/", relay_dir + "/")
+    if for_all:
+        batch_dir, connect_path = request.get("batch_dir") or DEFAULT_BATCH_DIR, os.path.join(site.installed, "jupyter_connect")
+        launcher = {"batch_dir": site_wide.in_shell(batch_dir), "site_dir": site.installed, "name": connect_path, "hint": ""}
+    else:
+        batch_dir, connect_path = site.path, expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
+        launcher = {"batch_dir": batch_dir, "hint": hint}
     facts = {
         "version": 1,
         "scheduler": name,
@@ -59,28 +74,32 @@ def apply(request):
         "environment": request.get("environment") or {},
         "connect": connect_path,
         "connect_hint": hint,
-        "relay_dir": relay_dir,
         "node_host_keys": request.get("node_host_keys") or "strict",
         "second_hop": request.get("second_hop") or "auto",
         "node_names": request.get("node_names") or "short",
         "program": program.digest(sources),
     }
+    if for_all:
+        # A directory for sockets is each user's own, and not to be guessed by others.
+        facts.update(scope="site", batch_dir=batch_dir, relay_parent=os.path.dirname(relay_dir))
+    else:
+        facts.update(relay_dir=relay_dir)
     script = render(
-        scheduler.directives(resources, "jupyter-default"), environment, site.path,
-        "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path), (jupyter or {}).get("python"))
+        scheduler.directives(resources, "jupyter-default"), environment, site_wide.in_shell(batch_dir) if for_all else shlex.quote(batch_dir),
+        "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path), (jupyter or {}).get("python"),
+        **({"site_dir": shlex.quote(site.installed), "written_by": "site"} if for_all else {}))
+    to_read, to_run = (files.PUBLIC_FILE, files.PUBLIC_DIR) if for_all else (files.PRIVATE_FILE, files.PRIVATE_DIR)
     wanted = [
-        (site.program, zip_application.program(sources), 0o600),
+        (site.program, zip_application.program(sources), to_read),
         (site.keeper, zip_application.keeper(
-            sources, magic, lambda code, text: preflight.job_python(environment, code, text)), 0o600),
-        (script_path, script.encode("utf-8"), 0o700),
-        (connect_path, render_launcher(
-            python=sys.executable, program=site.program, batch_dir=site.path,
-            hint=hint).encode("utf-8"), 0o700),
-        (os.path.join(site.path, "python"), _python_wrapper().encode("utf-8"), 0o700),
-        (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), 0o600),
+            sources, magic, lambda code, text: preflight.job_python(environment, code, text)), to_read),
+        (script_path, script.encode("utf-8"), to_run),
+        (connect_path, render_launcher(python=sys.executable, program=site.program, **launcher).encode("utf-8"), to_run),
+        (site.python, _python_wrapper(for_all).encode("utf-8"), to_run),
+        (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), to_read),
     ]
-    changed, diff = _write(site, wanted, request.get("check"))
-    if _forget_old_keeper(site, request.get("check")):
+    changed, diff = _write(wanted, (lambda: _directories(site, for_all)) if not request.get("check") else None)
+    if not for_all and _forget_old_keeper(site, request.get("check")):
         changed, diff = True, diff + [_difference(site.old_keeper, b"(an earlier version)\n", b"")]
     return {
         "changed": changed,
@@ -90,7 +109,8 @@ def apply(request):
         "commands": found,
         "jupyter": jupyter,
         "script": script_path,
-        "batch_dir": site.path,
+        "batch_dir": batch_dir,
+        "site_dir": site.shared,
         "connect": connect_path,
     }
 
@@ -125,9 +145,11 @@ def _resources(given):
 
 
 def _job(request):
-    """Return what every session's keeper is told: paths made absolute, the certificate where role server puts it."""
+    """Return what every session's keeper is told: the certificate where role server puts it, and a user's own paths made absolute."""
     job = dict(request.get("job") or {})
-    job["config_dir"] = expand("jupyter_config_dir", job.get("config_dir") or "~/.jupyter")
+    job["config_dir"] = job.get("config_dir") or "~/.jupyter"
+    if request.get("scope") != "site":
+        job["config_dir"] = expand("jupyter_config_dir", job["config_dir"])
     job["certfile"] = os.path.join(job["config_dir"], "hpc-jupyter.crt")
     job["keyfile"] = os.path.join(job["config_dir"], "hpc-jupyter.key")
     return job
@@ -152,15 +174,31 @@ def _scheduler(request, site):
             "%s Nothing was changed." % sentence(error), "no-scheduler")
 
 
-def _preflight(request, site, environment):
-    if not request.get("check"):
-        wrong = preflight.home(files.existing_parent(site.path))
-        if wrong:
-            raise Failure("%s. Nothing was changed. Free some space (for example 'du -xsh ~/* ~/.cache' shows where it went) "
-                          "and run setup again, or set jupyter_batch_dir to a directory that has room." % wrong, "disk-full")
+def _require_room(request, site):
+    if request.get("check"):
+        return
+    for_all = request.get("scope") == "site"
+    wrong = preflight.home(files.existing_parent(site.installed if for_all else site.path))
+    if wrong:
+        raise Failure("%s. Nothing was changed. Free some space%s and run %s again, or set %s to a directory that has room." % (
+            wrong, "" if for_all else " (for example 'du -xsh ~/* ~/.cache' shows where it went)", "this" if for_all else "setup",
+            "jupyter_site_dir" if for_all else "jupyter_batch_dir"), "disk-full")
+
+
+def _for_everybody(found, jupyter):
+    """Refuse an installation for all users with programs that only who installs it can run."""
+    site_wide.for_everybody(sys.executable, "The Python that runs hpc.jupyter on the login node (jupyter_login_python)")
+    if (jupyter or {}).get("python"):
+        site_wide.for_everybody(jupyter["python"], "The Python that runs Jupyter")
+    for path in found.values():
+        if isinstance(path, str) and path.startswith("/"):
+            site_wide.for_everybody(path, "A command of the scheduler")
+
+
+def _preflight(request, environment):
     if not request.get("preflight", True):
         return None
-    found = preflight.jupyter(environment)
+    found = preflight.jupyter(environment, for_all=request.get("scope") == "site")
     if found["found"]:
         return dict((key, value) for key, value in found.items() if key != "found")
     raise Failure(
@@ -168,16 +206,31 @@ def _preflight(request, site, environment):
         found["cause"])
 
 
-def _python_wrapper():
+def _python_wrapper(for_all):
     """Return a script that starts the Python which runs this, with the libraries it was started with."""
+    if for_all:
+        for path in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+            if path.startswith("/"):
+                site_wide.for_everybody(path, "LD_LIBRARY_PATH of the Python on the login node")
     lines = ["#!/bin/sh", "# The Python that hpc.jupyter runs its own program with on this login node."]
     if os.environ.get("LD_LIBRARY_PATH"):
         lines.append("LD_LIBRARY_PATH=%s; export LD_LIBRARY_PATH" % shlex.quote(os.environ["LD_LIBRARY_PATH"]))
     return "\n".join(lines + ['exec %s "$@"' % shlex.quote(sys.executable), ""])
 
 
-def _write(site, wanted, check):
-    """Write the files that differ; return whether any did, and what a person should see of it."""
+def _directories(site, for_all):
+    if for_all:
+        files.make_public_dir(site.installed)
+    else:
+        files.make_private_dir(site.path)
+        files.make_private_dir(site.sessions)
+
+
+def _write(wanted, make_directories):
+    """Write the files that differ; return whether any did, and what a person should see of it.
+
+    :param make_directories: callable, None to write nothing.
+    """
     different = []
     for path, data, mode in wanted:
         archive = data if isinstance(data, zip_application.Archive) else None
@@ -190,13 +243,14 @@ def _write(site, wanted, check):
             before, same = None, False
         if not same:
             # To compile takes a moment, which a look need not.
-            different.append((path, before, data if not archive else b"" if check else archive.pack(), mode))
-    if different and not check:
-        files.make_private_dir(site.path)
-        files.make_private_dir(site.sessions)
+            different.append((path, before, data if not archive else archive.pack() if make_directories else b"", mode))
+    if different and make_directories:
+        make_directories()
         for path, before, data, mode in different:
             # One of the same name that the user wrote by hand is kept.
-            files.write_atomically(path, data, backup=before is not None and b"hpc.jupyter" not in before and b"hpc_jupyter" not in before)
+            ours = before is None or b"hpc.jupyter" in before or b"hpc_jupyter" in before
+            # With its mode at once: others may be reading it.
+            files.write_atomically(path, data, mode=mode, backup=not ours)
             os.chmod(os.path.realpath(path), mode)
     return bool(different), [_difference(path, before, data) for path, before, data, _mode in different]
 

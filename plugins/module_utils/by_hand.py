@@ -6,7 +6,6 @@
 So status, connect and stop know of it as of any other.
 """
 
-import os
 import sys
 
 from . import files, launching
@@ -19,11 +18,12 @@ _LAST_STEPS = 30.0  # seconds
 
 
 def main(argv):
-    """``adopt-by-hand NAME JOB``, called by the keeper of such a job at its start.
+    """``adopt-by-hand NAME JOB [--batch-dir DIR]``, called by the keeper of such a job at its start.
 
     :returns: int, exit status: OCCUPIED, with a sentence on standard output, when the session has another job.
     """
-    session = Session(Site(os.path.dirname(os.path.abspath(sys.argv[0]))), argv[1])
+    site, argv = Site.of_command(argv)
+    session = Session(site, argv[1])
     files.make_private_dir(session.site.sessions)
     files.make_private_dir(session.places.path)
     with session.locked():

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``~/.jupyter_connect``: holds the second hop on the login node for as long as the laptop's ssh lives.
 
-    program.pyz connect [NAME] [--socket PATH] [--start] [--wait] [--machine] [--batch-dir DIR]
+    program.pyz connect [NAME] [--socket PATH] [--start] [--wait] [--machine] [--batch-dir DIR] [--site-dir DIR]
 
 It makes the unix socket PATH, to which the laptop's ``ssh -L PORT:PATH login`` leads, and connects it with the server of
 the session, on whatever node that runs now: after a renewal the socket is connected with the next node.
@@ -22,6 +22,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import stat
@@ -549,6 +550,7 @@ def _parser():
     parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--machine", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batch-dir", help=argparse.SUPPRESS)
+    parser.add_argument("--site-dir", help=argparse.SUPPRESS)
     return parser
 
 
@@ -568,9 +570,12 @@ def laptop_command(session, path, extra=()):
         # It is recorded for that one.
         named = command.replace("/default-manual.sock", "/%s-manual.sock" % session.name).replace(" default --", " %s --" % session.name)
         command = named if named != command else ""
+    # In an installation for all users each has sockets elsewhere.
+    command = command.replace("/RELAY_DIR/", os.path.dirname(path) + "/")
     if not command:
+        tool = shlex.quote(session.known_facts["connect"]) if session.site.shared else "'~/.jupyter_connect'"
         command = " ".join(
-            ["ssh", "-L", "127.0.0.1:8888:%s" % path, "%s@%s" % (getpass.getuser(), socket.getfqdn()), "'~/.jupyter_connect'", session.name]
+            ["ssh", "-L", "127.0.0.1:8888:%s" % path, "%s@%s" % (getpass.getuser(), socket.getfqdn()), tool, session.name]
             + list(extra) + ["--socket", path]
         )
     port = re.search(r"127\.0\.0\.1:([0-9]+):", command)
@@ -586,7 +591,7 @@ def main(argv):
     options = _parser().parse_args(argv[1:])
     progress = Progress(sys.stdout, options.machine)
     try:
-        session = sessions.Session(Site(options.batch_dir), options.session)
+        session = sessions.Session(Site(options.batch_dir, options.site_dir), options.session)
         if options.look:
             return _look(session, progress)
         path = options.socket or default_socket(session)
@@ -628,7 +633,11 @@ def default_socket(session):
 
     :raises Failure: when the session was never launched.
     """
-    directory = session.record().get("relay_dir") or session.known_facts.get("relay_dir")
+    facts = session.known_facts
+    directory = session.record().get("relay_dir") or facts.get("relay_dir")
+    if not directory and facts.get("relay_parent"):
+        # What it leads to is not known yet, so any name does that nobody else can guess.
+        directory = launching.new_relay_dir(facts["relay_parent"])
     if not directory:
         raise Failure("Session '%s' was never launched, so it has no place for a relay. Give --socket." % session.name, "not-running")
     return os.path.join(directory, session.name + "-manual.sock")

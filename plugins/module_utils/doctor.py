@@ -14,6 +14,7 @@ import sys
 
 from . import commands, files, job_script, places, preflight, schedulers
 from .failure import Failure
+from .launching import new_relay_dir
 from .schedulers import base
 from .session import Session
 
@@ -27,11 +28,16 @@ def _finding(name, works, said, **setting):
 def examine(request):
     """Verb: look.
 
-    :param request: dict with ``batch_dir``, ``environment`` (as for the verb ``batch``), ``scheduler`` and ``relay_dir``.
+    :param request: dict with ``batch_dir``, ``site_dir``, ``environment`` (as for the verb ``batch``), ``scheduler`` and ``relay_dir``.
     """
-    site = places.Site(request.get("batch_dir"))
-    facts = files.read_json(site.facts_path)
-    facts = facts if isinstance(facts, dict) else {}
+    site = places.Site.of_request(request)
+    try:
+        facts, unsafe = site.known() or {}, None
+    except Failure as error:
+        facts, unsafe = {}, _finding("setup", False, error.message)
+    if site.shared and facts:
+        # That decides; a launch takes no other.
+        request = dict(request, environment=facts.get("environment"), scheduler=facts["scheduler_asked"], relay_dir=facts.get("relay_parent"))
     found = [
         _finding("login node", None, "%s, %s, Python %s (%s)" % (_system(), platform.machine(), platform.python_version(), sys.executable)),
         _scheduler(request),
@@ -41,13 +47,13 @@ def examine(request):
         _shell(),
         _node_ssh(),
         _proxies(),
-        _setup(site, facts),
+        unsafe or _setup(site, facts),
     ]
     return {
         "changed": False,
         "findings": [finding for finding in found if finding],
         "host": socket.gethostname(),
-        "relay_dir": facts.get("relay_dir"),
+        "relay_dir": facts.get("relay_dir") or (new_relay_dir(facts["relay_parent"]) if facts.get("relay_parent") else None),
         "connect": facts.get("connect"),
         "ready": [name for name in site.session_names() if Session(site, name).view(asked=False)["state"] == "ready"] if facts else [],
     }
@@ -133,9 +139,11 @@ def _proxies():
 
 
 def _setup(site, facts):
+    if not facts and site.shared:
+        return _finding("setup", False, "nothing is installed system-wide in %s: tell the site's staff, or take jupyter_site_dir out" % site.shared)
     if not facts:
         return _finding("setup", None, "not run yet for %s" % site.path)
     missing = [path for path in (site.program, site.keeper, facts.get("connect") or "") if path and not os.path.exists(path)]
     if missing:
         return _finding("setup", False, "%s missing: run setup again" % ", ".join(missing))
-    return _finding("setup", True, "done in %s" % site.path)
+    return _finding("setup", True, "done for all users in %s" % site.shared if site.shared else "done in %s" % site.path)

@@ -12,7 +12,9 @@ import tempfile
 import time
 
 PRIVATE_FILE = 0o600
+PUBLIC_FILE = 0o644
 PRIVATE_DIR = 0o700
+PUBLIC_DIR = 0o755
 # How often, and after how many seconds, a file that is damaged is read again.
 READ_AGAIN, READ_AGAIN_AFTER = 5, 0.02
 
@@ -80,6 +82,21 @@ def make_private_dir(path):
     check_own(path)
     if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
         os.chmod(path, PRIVATE_DIR)
+
+
+def make_public_dir(path):
+    """Create a directory 0755 (parents too), or make sure that all may look into it.
+
+    :raises OSError: if it can't be made, is a symbolic link, or belongs to someone else.
+    """
+    old = os.umask(0o022)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(old)
+    check_own(path)
+    if stat.S_IMODE(os.stat(path).st_mode) != PUBLIC_DIR:
+        os.chmod(path, PUBLIC_DIR)
 
 
 def check_own(path):

@@ -12,7 +12,7 @@ import os
 import subprocess
 import time
 
-from . import commands, diagnosis, files, job_script, processes
+from . import commands, diagnosis, files, job_script, processes, site_wide
 from .failure import Failure
 from .jupyter_requirements import OLDEST_PYTHON, REQUIREMENTS
 from .lock import FOREIGN_AGE, SessionLock
@@ -34,13 +34,12 @@ done
 exit 5
 """
 
-# $1 directory, $2 python, $3 requirements, $4 status file, $5 file touched every few seconds. The status file is written last:
-# while it is missing and the process lives, it is at work.
+# $1 directory, $2 python, $3 requirements, $4 status file, $5 file touched every few seconds, $6 umask of what it installs. The status
+# file is written last: while it is missing and the process lives, it is at work.
 _WORK = r"""
-umask 077
 rm -f "$4"
 while kill -0 $$ 2>/dev/null; do touch "$5"; sleep 5; done &
-{ "$2" -m venv --clear "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --no-input -r "$3"; }
+( umask "$6"; "$2" -m venv --clear "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --no-input -r "$3" )
 echo "$?" > "$4.new" && mv "$4.new" "$4"
 """
 
@@ -48,12 +47,13 @@ echo "$?" > "$4.new" && mv "$4.new" "$4"
 def install(request):
     """Verb: make the environment, or say how far it is.
 
-    :param request: dict: ``batch_dir``, ``directory``, ``python``, ``requirements`` (list, empty for the pinned set),
-        ``index_url``, ``environment`` (its modules bring the Python), ``hold`` (seconds), ``check``.
+    :param request: dict: ``batch_dir``, ``site_dir`` and ``scope`` (as for the verb ``batch``), ``directory``, ``python``,
+        ``requirements`` (list, empty for the pinned set), ``index_url``, ``environment`` (its modules bring the Python), ``hold`` (seconds), ``check``.
     :returns: dict: ``changed``, ``state`` (present, running, done, absent), ``progress`` (last line of pip), ``directory``.
     :raises Failure: with pip's last words.
     """
-    site = Site(request.get("batch_dir"))
+    for_all = request.get("scope") == "site"
+    site = site_wide.site_for_all(request) if for_all else Site.of_request(request)
     directory = expand("jupyter_install_dir", request["directory"])
     requirements = "\n".join(request.get("requirements") or REQUIREMENTS) + "\n"
     stamp = {"requirements": hashlib.sha256(requirements.encode("utf-8")).hexdigest(), "version": 1}
@@ -62,14 +62,14 @@ def install(request):
         return {"changed": False, "state": "present", "directory": directory}
     if request.get("check"):
         return {"changed": True, "state": "absent", "directory": directory}
-    files.make_private_dir(site.path)
-    work = {name: os.path.join(site.path, "install." + name) for name in ("status", "log", "txt", "pid", "beat")}
-    with SessionLock(os.path.join(site.path, "install.lock"), patience=LONGEST_START, what="setup"):
+    (files.make_public_dir if for_all else files.make_private_dir)(site.installed)
+    work = {name: os.path.join(site.installed, "install." + name) for name in ("status", "log", "txt", "pid", "beat")}
+    with SessionLock(os.path.join(site.installed, "install.lock"), patience=LONGEST_START, what="setup"):
         if _at_work(work):
             _refuse_another(work, directory, stamp)
         elif not request.get("started") and not _has_ended_well(work, directory, stamp):
             _refuse_foreign(directory, stamp_path)
-            _begin(request, work, directory, requirements, stamp)
+            _begin(request, for_all, work, directory, requirements, stamp)
     deadline = time.time() + float(request.get("hold", 0))
     before = request.get("progress")
     while _at_work(work):
@@ -77,7 +77,7 @@ def install(request):
         if progress != before and time.time() > deadline - float(request.get("hold", 0)) + 1 or time.time() > deadline:
             return {"changed": True, "state": "running", "progress": progress, "directory": directory}
         time.sleep(POLL if _is_here(work) else FOREIGN_POLL)
-    return _finish(work, directory, stamp_path, stamp)
+    return _finish(work, directory, stamp_path, stamp, files.PUBLIC_FILE if for_all else files.PRIVATE_FILE)
 
 
 def _refuse_another(work, directory, stamp):
@@ -104,7 +104,7 @@ def _refuse_foreign(directory, stamp_path):
                       "that is empty or missing." % directory, "directory-in-use")
 
 
-def _begin(request, work, directory, requirements, stamp):
+def _begin(request, for_all, work, directory, requirements, stamp):
     environment = job_script.Environment(**dict(request.get("environment") or {}, venv=None))
     asked = request.get("python")
     pythons = [expand("jupyter_install_python", asked) if "/" in asked else asked] if asked else [
@@ -125,10 +125,14 @@ def _begin(request, work, directory, requirements, stamp):
     if request.get("index_url"):
         # May hold a site's credentials, so no argument.
         environ["PIP_INDEX_URL"] = request["index_url"]
-    os.makedirs(os.path.dirname(directory), exist_ok=True)
+    old = os.umask(0o022 if for_all else 0o077)
+    try:
+        os.makedirs(os.path.dirname(directory), exist_ok=True)
+    finally:
+        os.umask(old)
     with open(work["log"], "wb") as log, open(os.devnull, "rb") as nothing:
         process = subprocess.Popen(
-            ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"], work["beat"]],
+            ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"], work["beat"], "022" if for_all else "077"],
             stdin=nothing, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environ, close_fds=True)
     files.write_json(work["pid"], {
         "pid": process.pid, "process": processes.start_time(process.pid), "host": os.uname()[1], "directory": directory, "stamp": stamp})
@@ -154,7 +158,7 @@ def _at_work(work):
     return processes.alive(holder["pid"], holder["process"])
 
 
-def _finish(work, directory, stamp_path, stamp):
+def _finish(work, directory, stamp_path, stamp, mode):
     if files.read_json(stamp_path) == stamp:
         # Somebody else who waited for it was faster.
         return {"changed": True, "state": "done", "directory": directory}
@@ -164,7 +168,7 @@ def _finish(work, directory, stamp_path, stamp):
             "Jupyter could not be installed into %s. pip's last words: %s. The whole log is %s. Mend what it says and run setup "
             "again, which starts over." % (directory, " / ".join(diagnosis.tail(work["log"], 5)) or "none", work["log"]),
             "install-failed")
-    files.write_json(stamp_path, stamp)
+    files.write_json(stamp_path, stamp, mode=mode)
     for name in ("status", "txt", "pid", "beat"):
         files.remove(work[name])
     return {"changed": True, "state": "done", "directory": directory}

@@ -60,7 +60,8 @@ fi
 _FAILED_EARLY = """\
 failed_early() {
   if [ "$1" -ne 0 ] && [ -n "$JUPYTER_LAUNCH" ]; then
-    "$JUPYTER_BATCH_DIR/python" "$JUPYTER_BATCH_DIR/program.pyz" drop-successor "$JUPYTER_SESSION" >/dev/null 2>&1 </dev/null
+    "$JUPYTER_SITE_DIR/python" "$JUPYTER_SITE_DIR/program.pyz" drop-successor "$JUPYTER_SESSION" --batch-dir "$JUPYTER_BATCH_DIR" \\
+      >/dev/null 2>&1 </dev/null
   fi
 }
 trap 'failed_early "$?"' EXIT
@@ -131,29 +132,32 @@ class Environment(object):
         return "".join(parts)
 
 
-def render(directives, environment, batch_dir, submit_command, python=None):
+def render(directives, environment, batch_dir, submit_command, python=None, site_dir='"$JUPYTER_BATCH_DIR"', written_by="setup"):
     """Return the job script.
 
     :param directives: list of str, the scheduler's header lines.
     :param environment: Environment.
-    :param batch_dir: str, absolute.
+    :param batch_dir: str, the directory of the sessions, as a word of the shell.
     :param submit_command: str, what a person types to submit it by hand.
     :param python: str or None, path of the Python that was seen to have Jupyter in this environment.
+    :param site_dir: str, the directory of the keeper and the program, as a word of the shell.
+    :param written_by: str, the playbook.
     """
     container = environment.container + " " if environment.container else ""
     return "\n".join(["#!/bin/bash"] + list(directives) + [
-        "# Written by hpc.jupyter.setup, which replaces it when its settings change.",
+        "# Written by hpc.jupyter.%s, which replaces it when its settings change." % written_by,
         "# By hand:  %s" % submit_command,
         "umask 077",
         "JUPYTER_SESSION=default",
         "JUPYTER_LAUNCH=",
-        "JUPYTER_BATCH_DIR=%s" % shlex.quote(batch_dir),
+        "JUPYTER_BATCH_DIR=%s" % batch_dir,
+        "JUPYTER_SITE_DIR=%s" % site_dir,
         _FAILED_EARLY,
         environment.lines(python).rstrip("\n"),
         "",
         # exec, so that the scheduler's signals reach the keeper.
-        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_BATCH_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --session "$JUPYTER_SESSION" \\\n'
-        '  --launch "$JUPYTER_LAUNCH"' % container,
+        'exec %s"$JUPYTER_PYTHON" "$JUPYTER_SITE_DIR/keeper.pyz" --batch-dir "$JUPYTER_BATCH_DIR" --site-dir "$JUPYTER_SITE_DIR" \\\n'
+        '  --session "$JUPYTER_SESSION" --launch "$JUPYTER_LAUNCH"' % container,
         "",
     ])
 

@@ -7,10 +7,12 @@ import binascii
 import contextlib
 import hashlib
 import os
+import shlex
 import time
 
 from . import files, renewal, waiting
 from .failure import Failure, from_os_error, sentence
+from .places import expand
 from .schedulers import base
 from .session import ALIVE, ends_for_good
 
@@ -139,7 +141,7 @@ def _resources(session, request):
 
 
 def _require_password(session, request):
-    config_dir = session.facts.get("job", {}).get("config_dir") or os.path.expanduser("~/.jupyter")
+    config_dir = expand("jupyter_config_dir", session.facts.get("job", {}).get("config_dir") or "~/.jupyter")
     for name in ("jupyter_server_config.json", "jupyter_notebook_config.json"):
         config = files.read_json(os.path.join(config_dir, name)) or {}
         for section, key in (("PasswordIdentityProvider", "hashed_password"), ("ServerApp", "password"), ("NotebookApp", "password")):
@@ -182,9 +184,21 @@ def _new_record(session, before, resources, job=None, renewals=0, mail=None, **m
         "renewals": renewals,
         "renewals_left": renewals,
         "mail": mail,
-        # Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
-        "relay_dir": session.facts.get("relay_dir") or before.get("relay_dir") or new_relay_dir(),
+        "relay_dir": _relay_dir(session.facts, before),
     }, **more)
+
+
+def _relay_dir(facts, before):
+    """Return the directory for a session's relay sockets (str).
+
+    Not guessable, so that nobody on the login node can be there first; kept, so that a laptop's command stays the same.
+
+    :param before: dict, the session's record so far.
+    """
+    if facts.get("relay_dir"):
+        return facts["relay_dir"]
+    kept, parent = before.get("relay_dir"), facts.get("relay_parent")
+    return kept if kept and parent in (None, os.path.dirname(kept)) else new_relay_dir(parent or "/tmp")
 
 
 def _rehearse(session, request, resources):
@@ -196,7 +210,7 @@ def _rehearse(session, request, resources):
     _renewals, mail = _renewals_and_mail(session, request)
     try:
         return session.scheduler.rehearse(
-            _submission(session, resources, mail), _session_script(_deployed_script(session), session.name, ""))
+            _submission(session, resources, mail), _session_script(_deployed_script(session), session.name, "", session.site.path))
     except base.Refused as error:
         raise _refused("would refuse", error)
     except base.Unreachable as error:
@@ -205,11 +219,11 @@ def _rehearse(session, request, resources):
 
 def _deployed_script(session):
     deployed = "jupyter.%s" % session.scheduler.script_suffix
-    script = files.read_text(os.path.join(session.site.path, deployed))
+    script = files.read_text(os.path.join(session.site.installed, deployed))
     if script is None:
         raise Failure(
-            "The job script %s is missing from %s. Nothing was submitted. Run 'ansible-playbook hpc.jupyter.setup' again."
-            % (deployed, session.site.path), "not-set-up",
+            "The job script %s is missing from %s. Nothing was submitted. Run 'ansible-playbook hpc.jupyter.%s' again."
+            % (deployed, session.site.installed, "site" if session.site.shared else "setup"), "not-set-up",
         )
     return script
 
@@ -232,6 +246,8 @@ def _submit(session, request, resources):
     renewals, mail = _renewals_and_mail(session, request)
     record = _new_record(session, before, resources, renewals=renewals, mail=mail)
     job = dict(facts.get("job", {}))
+    # What a site set for everybody is each user's own path, and the node may lack the variables of the login node.
+    job.update((key, expand("jupyter_config_dir", job[key])) for key in ("config_dir", "certfile", "keyfile") if job.get(key))
     job.update((key, value) for key, value in (request.get("job") or {}).items() if value is not None)
     route_needs = job.pop("endpoint_of_route", None)
     if route_needs and job.get("endpoint") in (None, "auto"):
@@ -247,7 +263,7 @@ def _submit(session, request, resources):
         for stale in (session.places.log, session.places.output):
             # Not removed: the node of the job before may know them for a second yet, and could then neither open nor make them.
             files.empty(stale)
-        files.write_atomically(session.places.script, _session_script(script, session.name, record["id"]), mode=0o700)
+        files.write_atomically(session.places.script, _session_script(script, session.name, record["id"], session.site.path), mode=0o700)
     except OSError:
         _forget(session, before)
         raise
@@ -309,8 +325,8 @@ def _forget(session, before):
         files.write_json(session.places.record, before)
 
 
-def _session_script(script, name, session_id):
-    """Return the deployed job script for one session: its name and launch in, the directives for use by hand out.
+def _session_script(script, name, session_id, batch_dir):
+    """Return the deployed job script for one session: its name, launch and directory in, the directives for use by hand out.
 
     The directives go because the same options are given on the command line, where no dialect
     reads them by other rules (Slurm's wrapper reads ``walltime=60`` in a directive as minutes).
@@ -321,6 +337,9 @@ def _session_script(script, name, session_id):
             continue
         if line.startswith("JUPYTER_SESSION="):
             line = "JUPYTER_SESSION=%s" % name
+        elif line.startswith("JUPYTER_BATCH_DIR="):
+            # A site's script leaves that to the job's environment, in which a variable may be missing.
+            line = "JUPYTER_BATCH_DIR=%s" % shlex.quote(batch_dir)
         elif line.startswith("JUPYTER_LAUNCH="):
             # Which job.json is meant. Not the id itself: a process list shows it, and by its id a server proves itself.
             line = "JUPYTER_LAUNCH=%s" % hashlib.sha256(session_id.encode("ascii")).hexdigest()[:16]

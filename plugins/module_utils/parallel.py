@@ -65,7 +65,7 @@ def apply(request):
     """Verb: write what differs.
 
     :param request: dict:
-        ``batch_dir``, ``ipython_dir``, ``profile`` (str), ``environment`` (dict, see job_script.Environment; that of sessions when
+        ``batch_dir``, ``site_dir``, ``ipython_dir``, ``profile`` (str), ``environment`` (dict, see job_script.Environment; that of sessions when
         empty),
         ``mpi`` (auto, required, none), ``starter`` (auto, srun, mpiexec), ``starter_options`` (list of str),
         ``resources`` (dict; what is not given is as for sessions), ``engines`` (str, source of the launchers),
@@ -73,7 +73,7 @@ def apply(request):
     :returns: dict: ``changed``, ``diff``, ``profile``, ``profile_job``, ``profile_dirs``, ``notebook``, ``warnings``.
     :raises Failure: with nothing changed.
     """
-    site = Site(request.get("batch_dir"))
+    site = Site.of_request(request)
     facts = site.facts()
     profile = request.get("profile") or "jupyter"
     if not PROFILE_NAME.match(profile):

@@ -3,8 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the files of a site and of its sessions lie on the login node."""
 
+import errno
 import os
 import re
+import stat
+import sys
 
 from . import files
 from .failure import Failure
@@ -12,6 +15,7 @@ from .failure import Failure
 DEFAULT_BATCH_DIR = "~/.jupyter/batch"
 # No option for ssh, and nothing that a shell could misread: a name or an address.
 HOST_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:-]*\Z")
+SITE_DIR = re.compile(r"\A/[A-Za-z0-9/._+@,=:%-]+\Z")
 LONGEST_SOCKET = 107  # bytes of a path, on Linux
 SESSION_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 
@@ -46,27 +50,112 @@ def expand(variable, path):
             "%s is '%s': %s. Nothing was changed. Give a path that starts with / or ~/." % (variable, path, error), "bad-path")
 
 
-class Site(object):
-    """What setup left in the batch directory.
+def check_site_dir(path):
+    """Return the prefix of a system-wide installation if it can be one.
 
-    :param batch_dir: str, see ``expand``.
+    :raises Failure: for what is not the same for everybody, or what a shell, ssh or a reader could misread.
+    """
+    if not isinstance(path, str) or not SITE_DIR.match(path) or os.path.normpath(path) in ("/", "//"):
+        raise Failure(
+            "jupyter_site_dir is '%s', and it must be an absolute path of letters, digits and '/ . _ + @ , = : %% -', such as "
+            "/opt/hpc-jupyter. Nothing was changed." % (path,), "bad-path")
+    return os.path.normpath(path)
+
+
+def refuse_if_others_write(directory):
+    """Refuse a prefix whose files others than its owner can replace: the jobs of all who use it run them.
+
+    :raises Failure: naming the first such path. One that is not there is nobody's.
+    """
+    def refuse(path, why):
+        raise Failure(
+            "%s %s, and whoever can write in %s runs code in the jobs of all who use it. Nothing was changed or submitted. Ask the "
+            "site's staff to mend that (what is below the prefix is written by its owner alone)." % (path, why, directory), "site-not-safe")
+
+    try:
+        owner = os.stat(directory).st_uid
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    for path in [directory] + [os.path.join(directory, name) for name in names]:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue  # removed meanwhile, or a link to nowhere
+        if status.st_uid not in (0, owner):
+            refuse(path, "belongs to user id %d, not to the owner of the prefix" % status.st_uid)
+        if stat.S_IMODE(status.st_mode) & 0o022:
+            refuse(path, "can be written by others than its owner")
+    parent = os.path.realpath(directory)
+    while parent != "/":
+        parent = os.path.dirname(parent)
+        mode = stat.S_IMODE(os.stat(parent).st_mode)
+        if mode & 0o002 and not mode & stat.S_ISVTX:
+            refuse(parent, "can be written by everybody")
+
+
+class Site(object):
+    """What setup left in the batch directory, or staff for everybody.
+
+    :param batch_dir: str, see ``expand``: the user's own, with the sessions.
+    :param site_dir: str or None, the prefix that holds all else, where it was installed once for all users.
+    :ivar installed: where all but the sessions is.
+    :ivar shared: that prefix, None where the user has an installation of their own.
     """
 
-    def __init__(self, batch_dir=None):
+    def __init__(self, batch_dir=None, site_dir=None):
         self.path = expand("jupyter_batch_dir", batch_dir or DEFAULT_BATCH_DIR)
-        self.facts_path = os.path.join(self.path, "site.json")
-        self.program = os.path.join(self.path, "program.pyz")
-        self.keeper = os.path.join(self.path, "keeper.pyz")
+        # A job script of one's own names the same directory twice.
+        self.shared = check_site_dir(site_dir) if site_dir and site_dir != self.path else None
+        self.installed = self.shared or self.path
+        self.facts_path = os.path.join(self.installed, "site.json")
+        self.program = os.path.join(self.installed, "program.pyz")
+        self.keeper = os.path.join(self.installed, "keeper.pyz")
+        self.python = os.path.join(self.installed, "python")
         self.old_keeper = os.path.join(self.path, "keeper.py")
         self.sessions = os.path.join(self.path, "sessions")
+
+    @classmethod
+    def of_request(cls, request):
+        """Return the site that a request of the controller is about."""
+        return cls(request.get("batch_dir"), request.get("site_dir"))
+
+    @classmethod
+    def of_command(cls, argv):
+        """Return the site of a command of program.pyz that a job calls, and its words.
+
+        :param argv: list of str; ends in ``--batch-dir DIR`` where the program does not lie in the batch directory.
+        :returns: (Site, list of str without that).
+        """
+        here = os.path.dirname(os.path.abspath(sys.argv[0]))
+        if argv[-2:-1] == ["--batch-dir"]:
+            return cls(argv[-1], here), argv[:-2]
+        return cls(here), argv
+
+    def known(self):
+        """Return the content of site.json, None where there is none that can be understood.
+
+        :raises Failure: for a system-wide installation that others can change.
+        """
+        if self.shared:
+            refuse_if_others_write(self.shared)
+        facts = files.read_json(self.facts_path)
+        return facts if isinstance(facts, dict) else None
 
     def facts(self):
         """Return the content of site.json.
 
         :raises Failure: when setup has not been run here.
         """
-        facts = files.read_json(self.facts_path)
-        if not isinstance(facts, dict):
+        facts = self.known()
+        if facts is None and self.shared:
+            raise Failure(
+                "%s is missing or damaged: nothing is installed system-wide in %s. Nothing was submitted. Ask the site's staff, who do that "
+                "with 'ansible-playbook hpc.jupyter.site'; or take jupyter_site_dir out of the inventory and run 'ansible-playbook "
+                "hpc.jupyter.setup' for an installation of your own." % (self.facts_path, self.shared), "not-set-up")
+        if facts is None:
             raise Failure(
                 "%s is missing or damaged: this account is not set up yet. Nothing was submitted. "
                 "Run 'ansible-playbook hpc.jupyter.setup' with the same inventory first." % self.facts_path,

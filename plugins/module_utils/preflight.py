@@ -40,15 +40,16 @@ if sys.version_info >= (3, 7):
 '''
 
 
-def jupyter(environment):
+def jupyter(environment, for_all=False):
     """Find Jupyter on this host the way the job will on its node.
 
     :param environment: job_script.Environment.
+    :param for_all: bool, look past what only this user has installed.
     :returns: dict: ``found`` (bool), ``cause`` and ``message`` when not, else ``python``, ``python_version`` and
         the versions of jupyter_server, notebook, jupyterlab, ipyparallel, argon2-cffi, mpi4py (None: not installed);
         ``magic``: that of its bytecode in hexadecimal, "" where zip_application.py can't use it.
     """
-    answer, done = _ask(environment, _VERSIONS + "sys.stdout.write(json.dumps(found))\n", "")
+    answer, done = _ask(environment, _VERSIONS + "sys.stdout.write(json.dumps(found))\n", "", {"PYTHONNOUSERSITE": "1"} if for_all else {})
     if answer:
         return dict(json.loads(answer), found=True)
     said = files.printable("\n".join((done.out + "\n" + done.err).strip().splitlines()[-6:]))
@@ -75,14 +76,14 @@ def job_python(environment, code, text):
     return _ask(environment, code, text)[0]
 
 
-def _ask(environment, code, text):
+def _ask(environment, code, text, variables=()):
     """Return (what code printed under the job's Python, schedulers.base.Completed): modules and start-up files print, too."""
     marker = "hpc.jupyter:%s:" % binascii.hexlify(os.urandom(8)).decode("ascii")
     container = environment.container + " " if environment.container else ""
     # Nothing of the environment's own lines may read what is meant for Python.
     script = "exec 3<&0 </dev/null\n%s\n%s\"$JUPYTER_PYTHON\" -c \"$HPC_JUPYTER_CODE\" <&3\n" % (environment.lines(), container)
     code = "import sys\nsys.stdout.write(%r)\n%s\nsys.stdout.write('\\n')\n" % (str("\n" + marker), code)
-    done = commands.run(["bash", "-c", script], stdin=text, timeout=TIMEOUT, env={"HPC_JUPYTER_CODE": code})
+    done = commands.run(["bash", "-c", script], stdin=text, timeout=TIMEOUT, env=dict(variables, HPC_JUPYTER_CODE=code))
     answers = [line[len(marker):] for line in done.out.splitlines() if line.startswith(marker)]
     return (answers[0] if answers and done.rc == 0 else ""), done
 

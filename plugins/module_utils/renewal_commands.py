@@ -3,9 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a job's keeper has ``program.pyz`` do about renewals."""
 
-import os
-import sys
-
 from . import files, renewal
 from .failure import Failure
 from .places import Site
@@ -18,10 +15,12 @@ def main(argv):
 
     ``adopt-job NAME JOB`` at a job's start: note that this is the session's job now and see to its successor.
     ``drop-successor NAME`` before an end that somebody wanted.
+    Both end in ``--batch-dir DIR`` where the program lies elsewhere.
 
     :returns: int, exit status.
     """
-    session = Session(Site(os.path.dirname(os.path.abspath(sys.argv[0]))), argv[1])
+    site, argv = Site.of_command(argv)
+    session = Session(site, argv[1])
     if session.record().get("stopped"):
         # The stop that waits for this job to end has seen to it, and holds the lock meanwhile.
         return 0

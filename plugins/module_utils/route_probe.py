@@ -96,7 +96,7 @@ def probe(request):
     :param request: dict with ``batch_dir``, ``session`` and ``all`` (bool).
     :raises Failure: when the session is not ready.
     """
-    session = Session(Site(request.get("batch_dir")), request["session"])
+    session = Session(Site.of_request(request), request["session"])
     view = session.view(asked=False)
     if view["state"] != "ready" or not HOST_NAME.match(view["node"] or ""):
         raise Failure("Session '%s' is not ready, so no way to it can be tried. Launch it first." % session.name, "not-running")

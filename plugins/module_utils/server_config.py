@@ -10,6 +10,8 @@ A request holds:
 
 ``config_dir``, ``batch_dir``
     str, may start with ``~``.
+``site_dir``
+    str or None, where a system-wide installation is.
 ``root_dir``
     str or None; ``~`` and ``$VARIABLES`` of the login node are expanded.
 ``settings``
@@ -86,7 +88,7 @@ def inspect(request):
     result.update(
         passwords=found,
         certificate=_look_at_certificate(plan.certificate_path, plan.key_path),
-        argon2=_knows_argon2(files.read_json(plan.site.facts_path)),
+        argon2=_knows_argon2(plan.site.known()),
         clock=time.time(),
     )
     return result
@@ -185,7 +187,7 @@ class _Plan(object):
         self.config_dir = places.expand("jupyter_config_dir", request.get("config_dir") or DEFAULT_CONFIG_DIR)
         self.certificate_path = os.path.join(self.config_dir, CERTIFICATE)
         self.key_path = os.path.join(self.config_dir, KEY)
-        self.site = places.Site(request.get("batch_dir"))
+        self.site = places.Site.of_request(request)
         self.new_config_dir = _check_dir(self.config_dir, "jupyter_config_dir")
         self.root_dir = None
         self.new_root_dir = False

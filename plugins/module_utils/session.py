@@ -54,8 +54,7 @@ class Session(object):
     def known_facts(self):
         """What setup decided, {} where it has not been run: to look needs no setup."""
         if self._facts is None:
-            found = files.read_json(self.site.facts_path)
-            self._facts = found if isinstance(found, dict) else None
+            self._facts = self.site.known()
         return self._facts or {}
 
     @property

@@ -9,7 +9,7 @@ import time
 
 from . import files, launching, stopping, waiting
 from .failure import Failure, from_os_error, playbook
-from .places import Site
+from .places import Site, expand
 from .session import ALIVE, LOOPBACK, Session, fingerprint, first, waits
 
 # Seconds for which a session that ended is listed.
@@ -19,23 +19,24 @@ REMEMBERED = 7 * 86400
 def launch(request):
     """Verb: adopt or submit, then wait for the first news.
 
-    :param request: dict with ``batch_dir``, ``session``, and optionally ``resources``, ``job``
+    :param request: dict with ``batch_dir``, ``session``, and optionally ``site_dir``, ``resources``, ``job``
         (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
     :returns: dict, a view with ``changed`` and ``fingerprint``, and of a session that was there ``differs`` (dict, name ->
         [what it has, what was asked for]).
     """
-    session = Session(Site(request.get("batch_dir")), request["session"])
+    session = Session(Site.of_request(request), request["session"])
     view, changed = launching.start(session, request)
     if waits(view) and not request.get("check"):
         kept = dict((key, view.get(key)) for key in ("adopted", "differs"))
         view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0), submitted=not kept["adopted"]), **kept)
+    config_dir = session.known_facts.get("job", {}).get("config_dir")
     return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
-                config_dir=session.known_facts.get("job", {}).get("config_dir"))
+                config_dir=config_dir and expand("jupyter_config_dir", config_dir))
 
 
 def _is_outdated(session, request):
     """Tell whether setup put another version of this program here than the one that asks."""
-    facts = files.read_json(session.site.facts_path) or {}
+    facts = session.known_facts
     return bool(facts and request.get("program") and facts.get("program") != request["program"])
 
 
@@ -45,14 +46,14 @@ def look(request):
     :param request: dict with ``batch_dir``, ``session``, ``seen`` and ``asked`` (fingerprint and ``asked`` of the view before), ``hold``.
     :returns: dict, a view with ``fingerprint`` and ``asked``.
     """
-    session = Session(Site(request.get("batch_dir")), request["session"])
+    session = Session(Site.of_request(request), request["session"])
     view = waiting.for_news(session, request.get("seen"), request.get("hold", 0), told=request.get("asked"))
     return dict(view, fingerprint=fingerprint(view))
 
 
 def info(request):
     """Verb: the sessions of the user that are there or ended within a week (or those named), with one query to the scheduler."""
-    site = Site(request.get("batch_dir"))
+    site = Site.of_request(request)
     names = request.get("sessions") or site.session_names()
     if not names and not os.path.exists(site.facts_path):
         return {"sessions": [], "set_up": False}
@@ -89,7 +90,7 @@ def stop(request):
         ``cause``) for each of all that could not be ended: they keep none of the others from it.
     :raises Failure: when the one that was named can't be ended.
     """
-    site = Site(request.get("batch_dir"))
+    site = Site.of_request(request)
     if request.get("session"):
         view, changed = stopping.stop(Session(site, request["session"]), request)
         return {"sessions": [view], "changed": changed, "not_stopped": []}
@@ -113,7 +114,7 @@ def control(request):
         {"reverse": {"host", "socket"}} for a tunnel back to here) and ``hold`` (seconds to wait at most).
     :returns: dict, a view with ``done`` and, where the keeper says why not, ``refused``.
     """
-    session = Session(Site(request.get("batch_dir")), request["session"])
+    session = Session(Site.of_request(request), request["session"])
     if not session.record().get("job"):
         raise Failure("Session '%s' is not running; nothing was asked of it. Start it with %s."
                       % (session.name, playbook("launch", session.name)), "not-running")

@@ -14,13 +14,34 @@ description:
     C(~/.jupyter_connect).
   - Changes nothing when a session could not work, and says what to set.
   - Nothing is installed outside the home, and no privilege is needed.
+  - With O(scope=site) staff install it once for all users, below a prefix that everybody can read.
 options:
   batch_dir:
-    description: Directory on the login node, shared with the compute nodes.
+    description:
+      - Directory on the login node, shared with the compute nodes.
+      - With O(site_dir) it holds the user's sessions alone, and is the same pattern for all users. It starts with C(~/) or has
+        a variable in it that differs between users, such as C($SCRATCH).
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description:
+      - Prefix of an installation for all users, shared with the compute nodes, such as V(/opt/hpc-jupyter).
+      - With O(scope=site) it is written there, the connect tool as C(jupyter_connect).
+      - With O(scope=user) nothing is written. It is seen that the installation is there and that its owner alone can change it,
+        and what is asked for and differs from it is refused.
+      - When empty, each user has an installation of their own.
+    type: str
+    default: ""
+  scope:
+    description:
+      - Whom it is for. V(site) writes what all users of the site read, and is for staff, who run it as the owner of
+        O(site_dir), such as root.
+      - Everything in it is public, O(environment) included. What belongs to who runs it is refused.
+    type: str
+    choices: [user, site]
+    default: user
   connect_path:
-    description: Where the connect tool goes.
+    description: Where the connect tool goes. Nowhere else than below O(site_dir) where that is set.
     type: str
     default: ~/.jupyter_connect
   connect_hint:
@@ -93,7 +114,8 @@ options:
         description: The Python that runs Jupyter, where the first of C(python3) and C(python) that has a Jupyter is not the right one.
         type: str
       variables:
-        description: Environment variables to export. No place for secrets, for the job script holds them.
+        description: Environment variables to export. No place for secrets, for the job script holds them; with O(scope=site) everybody
+          reads it.
         type: dict
         default: {}
       commands:
@@ -155,6 +177,14 @@ author: hpc.jupyter contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
+- name: Install it once for all users
+  hpc.jupyter.batch:
+    scope: site
+    site_dir: /opt/hpc-jupyter
+    environment:
+      modules: [jupyterlab]
+  become: true
+
 - name: Deploy what sessions need on a login node with modules
   hpc.jupyter.batch:
     scheduler: auto
@@ -193,10 +223,15 @@ script:
   type: str
   sample: /home/carol/.jupyter/batch/jupyter.slurm
 batch_dir:
-  description: The batch directory, absolute.
+  description: The batch directory, absolute. With O(scope=site), as it was given.
   returned: success
   type: str
   sample: /home/carol/.jupyter/batch
+site_dir:
+  description: The prefix of the installation for all users, V(null) where the user has one of their own.
+  returned: success
+  type: str
+  sample: /opt/hpc-jupyter
 connect:
   description: The connect tool.
   returned: success

@@ -17,6 +17,11 @@ options:
     description: Directory on the login node that M(hpc.jupyter.batch) wrote, or will.
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description:
+      - Prefix of an installation for all users, as for P(hpc.jupyter.batch#module).
+    type: str
+    default: ""
   relay_dir:
     description: Directory of the login node for the sockets of relays.
     type: str

@@ -19,6 +19,11 @@ options:
     description: Directory on the login node, as for M(hpc.jupyter.batch).
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description:
+      - Prefix of an installation for all users, as for P(hpc.jupyter.batch#module).
+    type: str
+    default: ""
   ipython_dir:
     description: The user's IPython directory, where C(IPYTHONDIR) of the session names another than the usual one.
     type: str

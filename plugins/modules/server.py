@@ -64,6 +64,10 @@ options:
     description: Directory of M(hpc.jupyter.batch), for what it has found out and the logins of sessions.
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description: Prefix of an installation for all users, as for M(hpc.jupyter.batch).
+    type: str
+    default: ""
   certificate_key_type:
     description: V(ec) is P-256. V(rsa) has 2048 bits, for an OpenSSL that knows no elliptic curves.
     type: str

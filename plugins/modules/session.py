@@ -39,6 +39,12 @@ options:
     description: Directory on the login node that P(hpc.jupyter.batch#module) wrote.
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description:
+      - Prefix of an installation for all users, as for P(hpc.jupyter.batch#module); O(batch_dir) holds the sessions
+        alone then.
+    type: str
+    default: ""
   nodes:
     description: Number of nodes.
     type: int

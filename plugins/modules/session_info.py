@@ -23,6 +23,12 @@ options:
     description: Directory on the login node that P(hpc.jupyter.batch#module) wrote.
     type: str
     default: ~/.jupyter/batch
+  site_dir:
+    description:
+      - Prefix of an installation for all users, as for P(hpc.jupyter.batch#module); O(batch_dir) holds the sessions
+        alone then.
+    type: str
+    default: ""
   table:
     description: Whether to show the sessions as a table as well.
     type: bool

@@ -46,14 +46,16 @@ if sys.version_info < {oldest!r}:
     sys.stdout.write("\\n" + MARKER + '{{"old_python": "%d.%d"}}\\n' % sys.version_info[:2])
     sys.exit(0)
 """
-# The program that setup left there, where that is this very version: compiled already, and nothing to be sent.
+# The program that setup left there, where that is this very version: compiled already, and nothing to be sent. One that others than its
+# owner could have changed is not run; the one that is sent then says why.
 _INSTALLED = _REFUSAL + """\
 import os
-path = os.path.join(os.path.expanduser("~"), os.path.expandvars(os.path.expanduser({batch_dir!r})), "program.pyz")
+path = os.path.join(os.path.expanduser("~"), os.path.expandvars(os.path.expanduser({directory!r})), "program.pyz")
 program = None
 try:
     with open(path, "rb") as stream:
-        if {digest!r} in stream.read({head}):
+        modes = os.fstat(stream.fileno()).st_mode | os.stat(os.path.dirname(path)).st_mode
+        if not modes & 0o022 and {digest!r} in stream.read({head}):
             sys.path.insert(0, path)
             from {package} import program
 except Exception:
@@ -160,12 +162,12 @@ def payload(request: dict, marker: str) -> bytes:
 
 
 def call_of_the_installed(request: dict, marker: str) -> bytes:
-    """Return the Python source that hands one request to the program in the batch directory, or answers that it is missing."""
+    """Return the Python source that hands one request to the program that is installed there, or answers that it is missing."""
     return _INSTALLED.format(
         marker=marker,
         oldest=OLDEST_PYTHON,
         package=PACKAGE,
-        batch_dir=request.get("batch_dir") or DEFAULT_BATCH_DIR,
+        directory=request.get("site_dir") or request.get("batch_dir") or DEFAULT_BATCH_DIR,
         digest=program_digest().encode("ascii"),
         head=HEAD,
         request=json.dumps(request),
@@ -198,6 +200,7 @@ class ProgramAction(ActionBase):
 
     _python: str | None = None
     _send_program = False
+    _site_dir: str | None = None
     #: Whether it concerns tunnels, which log in without any become: then that would mix two accounts up.
     _for_who_logs_in = False
 
@@ -216,6 +219,7 @@ class ProgramAction(ActionBase):
         """
         if self._for_who_logs_in:
             self._refuse_another_user()
+        self._site_dir = request.get("site_dir")
         try:
             answer = self._call(dict(request, verb=verb), task_vars)
         except AnsibleConnectionFailure as error:
@@ -326,7 +330,8 @@ class ProgramAction(ActionBase):
             value = self._templar.template(value) if value else None
             if value and not str(value).startswith("auto"):
                 words.append(shlex.quote(str(value)))
-        return [*words, "python3", '"$HOME/.jupyter/batch/python"', "/usr/libexec/platform-python"]
+        installed = shlex.quote(f"{self._site_dir}/python") if self._site_dir else '"$HOME/.jupyter/batch/python"'
+        return [*words, "python3", installed, "/usr/libexec/platform-python"]
 
     def _search_python(self, task_vars: dict) -> str:
         """Look for a Python in every usual place, after the site's modules if need be."""

@@ -567,7 +567,7 @@ class Tunnel:
             "forbidden": "The site forbids this forward. Set jupyter_route to another route, or to auto.",
             "bind": "The local port can't be had. Set jupyter_local_port to another one.",
             "unreachable": f"Is the network up? Try '{login} true'.",
-            "no-command": "~/.jupyter_connect is missing on the login node. Run the setup playbook again.",
+            "no-command": f"{target.connect} is missing on the login node. Run the playbook again that put it there: setup, or site for all users.",
             "endpoint": "Either the server is not where it said it would be (the status playbook tells), or sshd forbids forwards "
             "to sockets, which it says no more clearly. Try another jupyter_route.",
         }

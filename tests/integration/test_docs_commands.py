@@ -25,7 +25,7 @@ FENCED = re.compile(r"^(?P<mark><!-- needs a site: .* -->\n)?```(?P<kind>\w*)\n(
 # In the order in which a person comes to type them.
 ORDER = ("doctor", "setup", "launch", "status", "connect", "stop")
 # What other tests type: playbook -> where.
-ELSEWHERE = {"trust": "tests/browser/test_browser.py"}
+ELSEWHERE = {"site": "tests/integration/test_site_wide.py", "trust": "tests/browser/test_browser.py"}
 
 
 def blocks(page: pathlib.Path, kind: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_what_a_page_names_is_there(page):
     assert not playbooks - {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
     # With a star a family of variables is meant.
     unknown = set(re.findall(r"(?<!\.)\bjupyter_[a-z_]*[a-z]\b(?!\*|_\*|/|\.json|\.py)", text)) - variables() - results()
-    assert not unknown - {"jupyter_server", "jupyter_core", "jupyter_client"}, "variables that no role has"
+    assert not unknown - {"jupyter_server", "jupyter_core", "jupyter_client", "jupyter_connect"}, "variables that no role has"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

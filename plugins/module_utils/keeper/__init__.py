@@ -4,13 +4,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process of the job: starts Jupyter on the node, proves that it answers, watches over it and ends it cleanly.
 
-    python keeper.pyz --batch-dir DIR --session NAME [--launch MARK]
+    python keeper.pyz --batch-dir DIR [--site-dir SITE] --session NAME [--launch MARK]
 
 It runs under whatever Python runs Jupyter there, so it needs nothing but the standard library of Python 2.7 or 3.6
 and later, and shares no code with the login-node program. It talks to the rest of the product through the files of
 DIR/sessions/NAME only:
 
-    job.json       read by a job that a launch submitted: how to serve (endpoint, root_dir, idle_timeout, walltime, ...); DIR/site.json "job" has the defaults
+    job.json       read by a job that a launch submitted: how to serve (endpoint, root_dir, idle_timeout, walltime, ...); SITE/site.json
+                   "job" has the defaults (SITE is DIR unless it was installed for all users)
     control.json   read while running: {"stop": true} and the like
     server.json    written: phase, endpoint, cause of a failure; always a whole file, never half of one
     server.log     appended: what Jupyter and the keeper print

@@ -46,8 +46,10 @@ def launched(directory, launch, wait):
         wait(0.5)
 
 
-def by_hand(batch_dir, directory, session):
+def by_hand(batch_dir, site_dir, directory, session):
     """Make this job, which somebody submitted by hand, the session's own.
+
+    :param site_dir: where site.json and program.pyz are.
 
     :returns: the "id" that the session's record now has, or None where it could not be noted.
     :raises Refused: the session lives in another job.
@@ -56,11 +58,11 @@ def by_hand(batch_dir, directory, session):
     server = _read(os.path.join(directory, "server.json"))
     if not server.get("job") and _lives(server):
         raise Refused(_already(session, server))
-    program = os.path.join(batch_dir, "program.pyz")
+    program = os.path.join(site_dir, "program.pyz")
     status = None
     if job and os.path.isfile(program):
-        python = _read(os.path.join(batch_dir, "site.json")).get("python") or sys.executable
-        status, said = run_command([python, program, "adopt-by-hand", session, job], PATIENCE)
+        python = _read(os.path.join(site_dir, "site.json")).get("python") or sys.executable
+        status, said = run_command([python, program, "adopt-by-hand", session, job, "--batch-dir", batch_dir], PATIENCE)
         if status == OCCUPIED:
             raise Refused(printable(said).strip())
     if status == 0:

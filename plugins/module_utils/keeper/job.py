@@ -36,16 +36,17 @@ DEFAULTS = {
 }
 
 
-def load(batch_dir, directory, by_hand, session_id):
+def load(site_dir, directory, by_hand, session_id):
     """Read what the session is to be.
 
+    :param site_dir: that of site.json.
     :param directory: that of the session.
     :param by_hand: whether no launch submitted this job, so that job.json is none of its own.
     :param session_id: the "id" that such a job was given, or None.
     :returns: (job, site): the values of DEFAULTS and an "id", paths made absolute; and site.json ({} where there is none).
     :raises Failure: a file is damaged.
     """
-    site = _read(os.path.join(batch_dir, "site.json"))
+    site = _read(os.path.join(site_dir, "site.json"))
     job = dict(DEFAULTS)
     for values in (site.get("job") or {}, {"id": session_id} if by_hand else _read(os.path.join(directory, "job.json"))):
         job.update((key, value) for key, value in values.items() if value is not None)

@@ -46,22 +46,24 @@ class Keeper(object):
     """The process of the job.
 
     :param program: path of keeper.pyz, or whatever runs it.
-    :param batch_dir: absolute.
+    :param batch_dir: absolute, where the sessions are.
+    :param site_dir: absolute, where site.json and program.pyz are.
     :param session: its name.
     :param launch: the mark of the launch that submitted this job; "" by hand.
     """
 
-    def __init__(self, program, batch_dir, session, launch):
+    def __init__(self, program, batch_dir, site_dir, session, launch):
         self.program = program
         self.launch = launch
         self.batch_dir = batch_dir
+        self.site_dir = site_dir
         self.session = session
         self.directory = os.path.join(batch_dir, "sessions", session)
         self.signals = Signals()
         self.log = Log()
         self.status = Status(self.path("server.json"), session, self.log.say)
         self.server = None
-        self.renewals = Renewals(batch_dir, self.directory, session, self.log, self.signals)
+        self.renewals = Renewals(batch_dir, site_dir, self.directory, session, self.log, self.signals)
         self.reverse = None
         self.notices = None
         self.node_dir = None
@@ -81,12 +83,12 @@ class Keeper(object):
         """
         if self.launch:
             return claim.launched(self.directory, self.launch, self.signals.wait)
-        return claim.by_hand(self.batch_dir, self.directory, self.session)
+        return claim.by_hand(self.batch_dir, self.site_dir, self.directory, self.session)
 
     def load(self, session_id):
         """Read site.json and job.json, and prepare what is known from them."""
         private_directory(self.directory)
-        self.job, site = load(self.batch_dir, self.directory, not self.launch, session_id)
+        self.job, site = load(self.site_dir, self.directory, not self.launch, session_id)
         self.control = Control(self.directory, not self.launch)
         used, now = age(), time.time()
         ends, left = time_of_end(os.environ, self.job["walltime"], now, used)

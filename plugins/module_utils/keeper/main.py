@@ -27,9 +27,12 @@ def main(argv):
     from .keeper import Keeper
     parser = argparse.ArgumentParser(description="Starts Jupyter on the node of a job and watches over it.")
     parser.add_argument("--batch-dir", default=os.path.dirname(program))
+    parser.add_argument("--site-dir", help="where site.json and program.pyz are, if not in the batch directory")
     parser.add_argument("--session", default="default")
     parser.add_argument("--launch", default="", help="which job.json is meant; without it the job was submitted by hand and takes none")
     arguments = parser.parse_args(argv[1:])
     if not SESSION_NAME.match(arguments.session):
         parser.error("a session name has letters, digits, dot, dash and underscore only, at most 32")
-    return Keeper(program, os.path.abspath(arguments.batch_dir), arguments.session, arguments.launch).run()
+    batch_dir = os.path.abspath(arguments.batch_dir)
+    site_dir = os.path.abspath(arguments.site_dir) if arguments.site_dir else batch_dir
+    return Keeper(program, batch_dir, site_dir, arguments.session, arguments.launch).run()

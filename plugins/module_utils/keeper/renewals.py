@@ -20,7 +20,8 @@ PATIENCE = 20.0  # seconds for the removal of a successor
 class Renewals(object):
     """Successors of one session's jobs.
 
-    :param batch_dir: where program.pyz is.
+    :param batch_dir: where the sessions are.
+    :param site_dir: where program.pyz is.
     :param directory: that of the session.
     :param session: its name.
     :ivar count: ``renewals`` of the job.
@@ -28,8 +29,9 @@ class Renewals(object):
     :ivar adopting: the process that sees to a successor, while it runs.
     """
 
-    def __init__(self, batch_dir, directory, session, log, signals):
+    def __init__(self, batch_dir, site_dir, directory, session, log, signals):
         self.batch_dir = batch_dir
+        self.site_dir = site_dir
         self.directory = directory
         self.session = session
         self.log = log
@@ -77,10 +79,11 @@ class Renewals(object):
             self.log.say("removing the successor took longer than %d seconds" % PATIENCE)
 
     def _program(self, *words):
-        """Start the login-node program of the batch directory with these words.
+        """Start the login-node program with these words.
 
         :raises OSError: it can't be started.
         """
         with io.open(os.devnull, "rb") as null:
-            return subprocess.Popen([self.python or sys.executable, os.path.join(self.batch_dir, "program.pyz")] + list(words), stdin=null,
-                                    stdout=self.log.handle, stderr=self.log.handle, close_fds=True, preexec_fn=os.setsid)
+            return subprocess.Popen(
+                [self.python or sys.executable, os.path.join(self.site_dir, "program.pyz")] + list(words) + ["--batch-dir", self.batch_dir],
+                stdin=null, stdout=self.log.handle, stderr=self.log.handle, close_fds=True, preexec_fn=os.setsid)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import time
 
@@ -72,6 +73,25 @@ def home(tmp_path, monkeypatch):
     if made.file("pid").exists():
         pid = json.loads(made.file("pid").read_text())["pid"]
         subprocess.run(["kill", "--", "-%d" % pid], stderr=subprocess.DEVNULL, check=False)
+
+
+@pytest.mark.parametrize("request_of, mode", [({}, 0o700), ({"scope": "site", "site_dir": "{}/site", "directory": "{}/site/venv"}, 0o755)], ids=["own", "all"])
+def test_what_is_installed_for_all_can_be_read_by_all(home, monkeypatch, request_of, mode):
+    monkeypatch.setattr(install.site_wide, "for_everybody", lambda path, what: None)
+    request = dict((key, value.format(home.path)) for key, value in request_of.items())
+    made = install.Site(None, request.get("site_dir")).installed
+    old = os.umask(0o077)
+    try:
+        wait(lambda: home.install(python=str(home.path / "python"), **request)["progress"] == "Collecting")
+        (home.path / "go").write_text("0\n")
+        wait(lambda: os.path.exists(os.path.join(made, "install.status")))
+        assert home.install(python=str(home.path / "python"), started=True, **request)["state"] == "done"
+    finally:
+        os.umask(old)
+    directory = request.get("directory") or str(home.path / ".jupyter/venv")
+    assert [stat.S_IMODE(os.stat(path).st_mode) for path in (directory, os.path.join(directory, "bin"))] == [mode, mode]
+    assert stat.S_IMODE(os.stat(os.path.join(directory, "hpc.jupyter.json")).st_mode) == mode & 0o666
+    assert home.install(python=str(home.path / "python"), **request)["state"] == "present"
 
 
 def running(home, **request):

@@ -94,6 +94,17 @@ def test_what_setup_left_there_is_called_and_nothing_sent(tmp_path):
     assert answer() == {"not_installed": True}
 
 
+@pytest.mark.parametrize("part, mode, runs", [("program.pyz", 0o644, True), ("program.pyz", 0o664, False), (".", 0o757, False)])
+def test_what_is_installed_for_all_is_run_unless_others_could_have_changed_it(tmp_path, part, mode, runs):
+    site = tmp_path / "site"
+    site.mkdir(mode=0o755)
+    (site / "program.pyz").write_bytes(zip_application.program(remote.program_sources()).pack())
+    (site / part).chmod(mode)
+    script = remote.call_of_the_installed({"verb": "look", "batch_dir": str(tmp_path), "site_dir": str(site), "session": "x/../y"}, MARKER)
+    done = subprocess.run([sys.executable, "-I", "-"], input=script, capture_output=True, check=True)
+    assert ("not_installed" in json.loads(done.stdout.decode().strip()[len(MARKER):])) is not runs
+
+
 def test_the_program_is_sent_where_it_is_not_installed(in_place, tmp_path):
     action, variables = in_place(session)
     sent = []

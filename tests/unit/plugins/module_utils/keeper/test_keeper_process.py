@@ -205,7 +205,7 @@ def test_renewals_are_seen_to(job, python):
     wait_for(calls.exists, "the adoption")
     job.control({"stop": True})
     assert job.process.wait() == 0
-    assert calls.read_text() == "adopt-job s 42\ndrop-successor s\n"
+    assert calls.read_text() == "adopt-job s 42 --batch-dir {0}\ndrop-successor s --batch-dir {0}\n".format(job.batch)
     calls.unlink()
     job.start(python, SLURM_JOB_ID="43")
     wait_for(calls.exists, "the adoption")
