@@ -214,7 +214,8 @@ def test_a_successor_outlives_the_job_that_submitted_it(site):
     first = site.submit("%s %s > %s/successor; exit 1" % (sys.executable, site.path / "renew.py", site.path))
     assert site.wait(first, base.FINISHED).exit_kind == base.FAILED
     second = site.file("successor").strip()
-    assert site.wait(second, base.FINISHED).exit_kind == base.CLEAN
+    job = site.wait(second, base.FINISHED)
+    assert job.exit_kind == base.CLEAN, job.reason
     assert (site.path / "out2").read_text() == "it ran\n"
 
 
