@@ -372,6 +372,8 @@ class Relay(object):
         self._asked = time.time()
         while True:
             state = view["state"]
+            directory = self.session.directory
+            directory.interval = directory.SOON if state == "starting" else directory.INTERVAL
             seen_job = seen_job or state not in _OVER
             if state in _OVER:
                 status = self._not_there(view, seen_job)
@@ -401,8 +403,7 @@ class Relay(object):
             self.pause(TICK_STARTING)
 
     def _server_stamp(self):
-        self.session.directory.refresh()
-        return files.stamp(self.session.places.server)
+        return self.session.stamps()[1]
 
     def _not_there(self, view, seen_job):
         name = self.session.name

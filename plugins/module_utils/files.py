@@ -278,18 +278,22 @@ class SharedDirectory(object):
     An NFS client trusts for up to half a minute what it knows of names, the missing ones too, unless the directory is opened.
 
     :param path: str.
+    :ivar interval: float, seconds: within it, names are as they were seen.
     """
 
-    INTERVAL = 0.5  # seconds: within it, names are as they were seen
+    INTERVAL = 0.5
+    # Where somebody waits for what is to appear any moment.
+    SOON = 0.1
 
     def __init__(self, path):
         self.path = path
+        self.interval = self.INTERVAL
         self._listed = None
 
     def refresh(self):
         """Have the names looked up anew, if that was not done just now."""
         now = time.time()
-        if self._listed is None or not 0 <= now - self._listed < self.INTERVAL:
+        if self._listed is None or not 0 <= now - self._listed < self.interval:
             self._listed = now
             try:
                 os.listdir(self.path)

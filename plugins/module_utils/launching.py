@@ -258,7 +258,7 @@ def _submit(session, request, resources):
     try:
         files.write_json(session.places.record, dict(record, submitting=True))
         files.write_json(session.places.job, job)
-        for stale in (session.places.server, session.places.control):
+        for stale in (session.places.server, session.places.ready, session.places.control):
             files.remove(stale)
         for stale in (session.places.log, session.places.output):
             # Not removed: the node of the job before may know them for a second yet, and could then neither open nor make them.
@@ -317,7 +317,7 @@ def _refused(did, error):
 
 def _forget(session, before):
     """Leave the session as it was before a submission that came to nothing."""
-    for path in (session.places.script, session.places.job, session.places.server, session.places.control):
+    for path in (session.places.script, session.places.job, session.places.server, session.places.ready, session.places.control):
         files.remove(path)
     if not before:
         files.remove(session.places.record)

@@ -188,6 +188,8 @@ class SessionPlaces(object):
         self.job = os.path.join(path, "job.json")
         self.control = os.path.join(path, "control.json")
         self.server = os.path.join(path, "server.json")
+        # The same once more, by a name that is new when the server gets ready (keeper/status.py).
+        self.ready = os.path.join(path, "server.ready.json")
         # What Jupyter and the keeper print; and what the scheduler and the job script do, in a file of their own: PBS puts it in
         # place at the job's end, over whatever is there by then.
         self.log = os.path.join(path, "server.log")

@@ -114,7 +114,14 @@ class Session(object):
         # A file of the job before (a renewal, or a launch after the end) says nothing of this one.
         if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
             return {}
-        return _by_our_clock(server, files.stamp(self.places.server))
+        path = self.places.server
+        if server.get("phase") == "starting":
+            ready = files.read_json(self.places.ready)
+            same = ("id", "job", "node", "started")
+            if isinstance(ready, dict) and all(ready.get(key) == server.get(key) for key in same) and (
+                    ready.get("updated") or 0) >= (server.get("updated") or 0):
+                server, path = ready, self.places.ready
+        return _by_our_clock(server, files.stamp(path))
 
     def stamps(self):
         """Return something that changes when the session's record or server.json does, and when a log is begun or grows.
@@ -123,7 +130,8 @@ class Session(object):
         """
         self.directory.refresh()
         places = self.places
-        return files.stamp(places.record), files.stamp(places.server), (files.stamp(places.log), files.stamp(places.output))
+        server = files.stamp(places.server)
+        return files.stamp(places.record), server and (server, files.stamp(places.ready)), (files.stamp(places.log), files.stamp(places.output))
 
     def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.

@@ -59,7 +59,7 @@ def _stop(session, request, taken_over):
         session.cancel(record["job"], job)
         job = waiting.for_job_to_end(session, job)
     # First of all room, where there was none.
-    for path in (session.places.control, session.places.job, session.places.script, session.places.server):
+    for path in (session.places.control, session.places.job, session.places.script, session.places.server, session.places.ready):
         files.remove(path)
     spent = renewal.core_hours(record, job, job.started)
     final = dict(record, job=None, over=None, jobs=record.get("jobs", []) + [record["job"]], ended=time.time(), core_hours=spent)

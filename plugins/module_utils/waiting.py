@@ -104,6 +104,7 @@ def for_news(session, seen, hold, told=None, submitted=False):
             view = session.view(record, pace.job, asked=False)
             if view["state"] == "starting" and server_stamp is not None:
                 pace.slacken()
+                session.directory.interval = session.directory.SOON
         if view is not None and (fingerprint(view) != seen or not waits(view)):
             return dict(_with_log(session, view, record, pace.job), asked=pace.as_dict())
         if stamps[1] is None and stamps[2] != log_stamp:

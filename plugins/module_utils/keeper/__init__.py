@@ -14,6 +14,7 @@ DIR/sessions/NAME only:
                    "job" has the defaults (SITE is DIR unless it was installed for all users)
     control.json   read while running: {"stop": true} and the like
     server.json    written: phase, endpoint, cause of a failure; always a whole file, never half of one
+    server.ready.json  the same once more, while the server is ready
     server.log     appended: what Jupyter and the keeper print
     job.out        the scheduler's, with what the job script prints; the keeper's words go there while server.log is not open
     config/        written, removed at the end: the settings of this one server, with its token

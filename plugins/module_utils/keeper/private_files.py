@@ -47,6 +47,18 @@ def write_json(path, value):
     write_private(path, text.encode("utf-8") + b"\n")
 
 
+def remove(path):
+    """Remove a file, if it is there.
+
+    :raises OSError: it can't be removed.
+    """
+    try:
+        os.unlink(path)
+    except (IOError, OSError) as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
 def read_json(path):
     """The JSON object of a file, or None where there is no such file.
 

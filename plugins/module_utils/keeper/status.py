@@ -10,7 +10,11 @@ import os
 import socket
 import time
 
-from .private_files import read_json, write_json
+from .private_files import read_json, remove, write_json
+
+# Beside server.json, with what it said when the server got ready: a name that is new is seen by other hosts at once, where a new
+# file under a name that they know may be taken for the old one for a second or more.
+READY = "server.ready.json"
 
 
 class Status(object):
@@ -24,6 +28,7 @@ class Status(object):
 
     def __init__(self, path, session, say):
         self.path = path
+        self.ready_path = os.path.join(os.path.dirname(path), READY)
         self.say = say
         self.unwritten = False
         self.withdrawn = False
@@ -36,12 +41,18 @@ class Status(object):
 
     def publish(self, **changes):
         """Change server.json. A home that is full must not end the server, so a failure is kept in mind and tried again."""
+        was_ready = self.state["phase"] == "ready"
         self.state.update(changes)
         self.state["updated"] = int(time.time())
         if self.withdrawn:
             return
+        ready = self.state["phase"] == "ready"
         try:
+            if was_ready and not ready:
+                remove(self.ready_path)
             write_json(self.path, self.state)
+            if ready and not was_ready:
+                write_json(self.ready_path, self.state)
             self.unwritten = False
         except (IOError, OSError) as error:
             if not self.unwritten:

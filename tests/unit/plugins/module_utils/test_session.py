@@ -82,3 +82,29 @@ def test_a_full_home_keeps_nobody_from_looking(make, monkeypatch, record, jobs, 
     monkeypatch.setattr(files, full, no_room)
     assert session.view()["state"] == state
     assert "99" not in str(session.record()) and ("submit", "1") not in session.scheduler.asked, "what can't be noted is not submitted"
+
+
+STARTING = {"version": 1, "id": "a" * 32, "job": "1", "node": "node1", "phase": "starting", "started": 5, "updated": 10}
+
+
+@pytest.mark.parametrize("ready, server, phase", [
+    # A host that shares the home may have the old file by its name for a second; the other name is new.
+    ({"phase": "ready", "updated": 12}, {}, "ready"),
+    ({"phase": "ready", "updated": 10}, {}, "ready"),
+    (None, {}, "starting"),
+    # The server starts again at another endpoint, and what it said before can't be removed.
+    ({"phase": "ready", "updated": 9}, {}, "starting"),
+    # A job before this one was killed.
+    ({"phase": "ready", "updated": 12, "job": "0"}, {}, "starting"),
+    ({"phase": "ready", "updated": 12, "started": 3}, {}, "starting"),
+    ({"phase": "ready", "updated": 12}, {"phase": "stopping", "updated": 11}, "stopping"),
+    ({"phase": "ready", "updated": None}, {"updated": None}, "ready"),
+])
+def test_a_server_that_got_ready_is_known_by_a_new_name(make, ready, server, phase):
+    session = make({"job": "1"})
+    files.write_json(session.places.server, dict(STARTING, **server))
+    before = session.stamps()
+    if ready:
+        files.write_json(session.places.ready, dict(STARTING, **ready))
+        assert session.stamps() != before
+    assert session.server(session.record())["phase"] == phase

@@ -23,11 +23,14 @@ def test_the_whole_life(job, python):
     state = job.start(python).await_phase("ready")
     assert state["endpoint"]["kind"] == "socket" and state["version_jupyter"] == "2.99.0" and state["id"] == "f" * 32
     config = json.loads((job.directory / "config" / "jupyter_server_config.json").read_text())
+    told = job.directory / "server.ready.json"
+    wait_for(told.exists, "the name that is new to other hosts")
+    assert json.loads(told.read_text()) == state
     job.control({"stop": True})
     assert job.process.wait() == 0
     state = job.state()
     assert (state["phase"], state["cause"], state["exit"]) == ("ended", "stop", 0)
-    assert list(job.scratch.iterdir()) == [] and not (job.directory / "config").exists()
+    assert list(job.scratch.iterdir()) == [] and not (job.directory / "config").exists() and not told.exists()
     assert config["ServerApp"]["tornado_settings"]["headers"] == {"X-Jupyter-Session": "f" * 32}
     assert config["PasswordIdentityProvider"]["token"] not in job.log()
 
