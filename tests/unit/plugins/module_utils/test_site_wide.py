@@ -101,8 +101,10 @@ def test_what_would_be_another_for_each_user_or_the_same_is_refused(prefix, aske
 
 
 def test_where_to_install_jupyter_for_all_is_told(prefix):
+    asked = dict(STAFF)
+    asked.update(environment={"venv": "~/.jupyter/venv"}, install={"enabled": True, "directory": "~/.jupyter/venv"})
     with pytest.raises(Failure, match="jupyter_install_dir is '~/.jupyter/venv'.* Set it to %s/venv" % prefix):
-        apply(prefix, **dict(STAFF, environment={"venv": "~/.jupyter/venv"}, install={"enabled": True, "directory": "~/.jupyter/venv"}))
+        apply(prefix, **asked)
 
 
 def test_what_is_closed_to_others_is_told_with_the_directory_that_is(tmp_path):
