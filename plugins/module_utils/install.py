@@ -35,12 +35,14 @@ exit 5
 """
 
 # $1 directory, $2 python, $3 requirements, $4 status file, $5 file touched every few seconds, $6 umask of what it installs. The status
-# file is written last: while it is missing and the process lives, it is at work.
+# file is written last: while it is missing and the process lives, it is at work. Then what beats is ended, its sleep included: all of
+# this has a process group of its own.
 _WORK = r"""
 rm -f "$4"
 while kill -0 $$ 2>/dev/null; do touch "$5"; sleep 5; done &
 ( umask "$6"; "$2" -m venv --clear "$1" && "$1/bin/python" -m pip install --disable-pip-version-check --no-input -r "$3" )
 echo "$?" > "$4.new" && mv "$4.new" "$4"
+trap '' TERM; kill -TERM 0
 """
 
 

@@ -202,6 +202,8 @@ class Controller:
             "XDG_STATE_HOME": f"{home}/.local/state",
             "HOME": str(home),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # ansible-core 2.19 writes out at its end what does not go to a terminal.
+            "PYTHONUNBUFFERED": "1",
             **(environment or {}),
         }
 

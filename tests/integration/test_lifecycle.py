@@ -104,6 +104,7 @@ def test_a_wait_shows_its_reason_live_and_its_end_is_notified(person, cluster):
             until(lambda before=known: len(waiting.text) > before or waiting.process.poll() is not None, "news in the wait", LONG)
             assert waiting.process.poll() is None, waiting.text
         cluster.shell(f"scontrol release {job}", check=False)
+        until(lambda: cluster.shell(f"squeue -h -j {job} -o %r").strip() not in ("", "None"), "Slurm's own reason")
         status = person.run("status").succeeded().of("session_info")
         view = status["sessions"][0]
         assert (view["job"], view["node"], view["core_hours"]) == (job, None, None) and view["state"] in ("queued", "held")

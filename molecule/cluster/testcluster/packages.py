@@ -12,7 +12,7 @@ from typing import Callable, List
 # slurm-wlm-torque gives qsub, qstat, qdel; libpam-oath and nftables serve the shapes otp and direct-only, reverse-only;
 # patchelf makes a Python 2.7 find its libraries in its new place.
 PACKAGES = ("slurm-wlm slurm-wlm-torque slurm-wlm-basic-plugins munge openssh-server iproute2 environment-modules "
-            "openmpi-bin libopenmpi-dev socat bindfs python3-venv libpam-oath nftables patchelf").split()
+            "openmpi-bin libopenmpi-dev socat bindfs python3-venv libpam-oath nftables patchelf sudo").split()
 
 
 def missing() -> List[str]:
