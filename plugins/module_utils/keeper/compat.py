@@ -19,7 +19,7 @@ try:
 except ImportError:
     import httplib as http_client
 
-__all__ = ["close_on_exec", "http_client", "monotonic", "ssl", "text_of"]
+__all__ = ["close_on_exec", "http_client", "monotonic", "native", "ssl", "text_of"]
 
 
 def monotonic():
@@ -35,6 +35,11 @@ def text_of(data):
     if isinstance(data, bytes):
         return data.decode("utf-8", "replace")
     return data
+
+
+def native(text):
+    """Text as this Python joins and opens it as a path: Python 2.7 reads JSON as what its paths can't always be joined with."""
+    return text if isinstance(text, str) else text.encode("utf-8")
 
 
 def close_on_exec(handle):

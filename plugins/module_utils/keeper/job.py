@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import binascii
 import os
 
-from .compat import text_of
+from .compat import native, text_of
 from .endings import Failure
 from .private_files import read_json
 from .text import printable
@@ -57,9 +57,7 @@ def load(site_dir, directory, by_hand, session_id):
     home = os.path.expanduser("~")
     for key in ("root_dir", "certfile", "keyfile", "config_dir"):
         if job[key]:
-            if not isinstance(job[key], str):  # Python 2.7 reads text that its paths can't always be joined with
-                job[key] = job[key].encode("utf-8")
-            job[key] = os.path.abspath(os.path.join(home, os.path.expandvars(os.path.expanduser(job[key]))))
+            job[key] = os.path.abspath(os.path.join(home, os.path.expandvars(os.path.expanduser(native(job[key])))))
     return job, site
 
 

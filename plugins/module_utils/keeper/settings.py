@@ -12,7 +12,7 @@ import io
 import os
 import re
 
-from .compat import ssl
+from .compat import native, ssl
 from .private_files import read_json, write_private
 
 # Suites that exist in TLS 1.2 and later only: with them no peer can bring a server down to an older version, on any
@@ -126,6 +126,9 @@ def directories(job, flavour):
         own = None
     if not own:
         return home, None
+    if not isinstance(own, type(u"")):
+        return home, home
+    own = native(own)
     return (own, None) if os.path.isabs(own) and os.path.isdir(own) else (home, home)
 
 
