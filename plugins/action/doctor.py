@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.release import __version__ as ansible_version
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, route_choice, routes
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import place, specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction, ProgramFailed
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import BadConnection, Connection
 
@@ -77,7 +77,7 @@ class ActionModule(ProgramAction):
         name = answer["ready"][0]
 
         def program(verb: str, **request) -> dict:
-            return self.program(verb, dict(request, batch_dir=arguments["batch_dir"], site_dir=arguments["site_dir"], session=name, all=True), task_vars)
+            return self.program(verb, dict(request, **place(arguments), session=name, all=True), task_vars)
 
         try:
             target = routes.Target.from_answer(program("look"))

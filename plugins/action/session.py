@@ -15,7 +15,7 @@ import webbrowser
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import place, specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import (
     ProgramAction,
     ProgramFailed,
@@ -142,7 +142,7 @@ class ActionModule(ProgramAction):
         # Costs a tenth of a second, which a launch by way of a socket need not pay.
         from ansible_collections.hpc.jupyter.plugins.plugin_utils import certificate
 
-        request = {"config_dir": first["config_dir"], **_place(arguments), "root_dir": None, "settings": {}}
+        request = {"config_dir": first["config_dir"], **place(arguments), "root_dir": None, "settings": {}}
         try:
             found = self.program("server_inspect", request, task_vars)["certificate"]
             authority = certificate.Authority.open(arguments["ca_dir"], create=False)
@@ -169,7 +169,7 @@ class ActionModule(ProgramAction):
         job["settings"] = arguments["settings"] or None
         job.update(laptop.endpoint())
         return {
-            **_place(arguments),
+            **place(arguments),
             "session": arguments["name"],
             "resources": {key: arguments[key] for key in _RESOURCES},
             "job": job,
@@ -182,7 +182,7 @@ class ActionModule(ProgramAction):
 
     def _reach(self, laptop: reach.Laptop, arguments: dict, view: dict, task_vars: dict, shown) -> dict:
         def program(verb: str, **request) -> dict:
-            return self.program(verb, dict(request, **_place(arguments), session=arguments["name"]), task_vars)
+            return self.program(verb, dict(request, **place(arguments), session=arguments["name"]), task_vars)
 
         # Where the tunnel is not opened here, only the person sees that a way does not work any more, and asks for another.
         fresh = arguments["state"] == "connected" and arguments["tunnel"] == "emit"
@@ -193,7 +193,7 @@ class ActionModule(ProgramAction):
     def _stop(self, arguments: dict, task_vars: dict) -> dict:
         laptop = reach.Laptop.from_task(arguments, self.login_variables(task_vars), self._connection)
         answer = self.program("stop", {
-            **_place(arguments),
+            **place(arguments),
             "session": None if arguments["all"] else arguments["name"],
             "grace": arguments["grace"],
             "check": self._task.check_mode,
@@ -224,10 +224,6 @@ def _asked(request: dict) -> str:
     """Return what tells one request for a session from another; what it holds can't be read from it."""
     kept = {name: value for name, value in request.items() if name not in ("hold", "check")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def _place(arguments: dict) -> dict:
-    return {key: arguments[key] for key in ("batch_dir", "site_dir")}
 
 
 def _has_desktop() -> bool:

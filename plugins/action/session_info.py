@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import progress, reach
-from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import specification
+from ansible_collections.hpc.jupyter.plugins.plugin_utils.arguments import place, specification
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.remote import ProgramAction
 
 
@@ -24,7 +24,7 @@ class ActionModule(ProgramAction):
 
     def _list(self, arguments: dict, task_vars: dict) -> dict:
         tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
-        answer = self.program("info", {**{key: arguments[key] for key in ("batch_dir", "site_dir")}, "sessions": arguments["names"]}, task_vars)
+        answer = self.program("info", {**place(arguments), "sessions": arguments["names"]}, task_vars)
         sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
         table = progress.table(sessions)
         if arguments["table"]:

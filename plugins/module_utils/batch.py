@@ -50,13 +50,12 @@ def apply(request):
     sources = program.sources()
     script_path = site_wide.script_path(site, name)
     hint = request.get("connect_hint") or ""
-    if not for_all:
-        hint = hint.replace("/RELAY_DIR/", relay_dir + "/")
     if for_all:
         batch_dir, connect_path = request.get("batch_dir") or DEFAULT_BATCH_DIR, os.path.join(site.installed, "jupyter_connect")
         launcher = {"batch_dir": site_wide.in_shell(batch_dir), "site_dir": site.installed, "name": connect_path, "hint": ""}
     else:
         batch_dir, connect_path = site.path, expand("jupyter_connect_path", request.get("connect_path") or "~/.jupyter_connect")
+        hint = hint.replace("/RELAY_DIR/", relay_dir + "/")
         launcher = {"batch_dir": batch_dir, "hint": hint}
     facts = {
         "version": 1,

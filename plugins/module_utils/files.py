@@ -69,16 +69,24 @@ def existing_parent(path):
     return path
 
 
+def make_dirs(path, mode):
+    """Create a directory and its parents, each new one with this mode (int); what is there stays as it is.
+
+    :raises OSError: if it can't be made.
+    """
+    old = os.umask(0o777 & ~mode)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(old)
+
+
 def make_private_dir(path):
     """Create a directory 0700 (parents too) and make sure that it is the user's own.
 
     :raises OSError: if it can't be made, is a symbolic link, or belongs to someone else.
     """
-    old = os.umask(0o077)
-    try:
-        os.makedirs(path, exist_ok=True)
-    finally:
-        os.umask(old)
+    make_dirs(path, PRIVATE_DIR)
     check_own(path)
     if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
         os.chmod(path, PRIVATE_DIR)
@@ -89,11 +97,7 @@ def make_public_dir(path):
 
     :raises OSError: if it can't be made, is a symbolic link, or belongs to someone else.
     """
-    old = os.umask(0o022)
-    try:
-        os.makedirs(path, exist_ok=True)
-    finally:
-        os.umask(old)
+    make_dirs(path, PUBLIC_DIR)
     check_own(path)
     if stat.S_IMODE(os.stat(path).st_mode) != PUBLIC_DIR:
         os.chmod(path, PUBLIC_DIR)

@@ -127,11 +127,7 @@ def _begin(request, for_all, work, directory, requirements, stamp):
     if request.get("index_url"):
         # May hold a site's credentials, so no argument.
         environ["PIP_INDEX_URL"] = request["index_url"]
-    old = os.umask(0o022 if for_all else 0o077)
-    try:
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
-    finally:
-        os.umask(old)
+    files.make_dirs(os.path.dirname(directory), files.PUBLIC_DIR if for_all else files.PRIVATE_DIR)
     with open(work["log"], "wb") as log, open(os.devnull, "rb") as nothing:
         process = subprocess.Popen(
             ["sh", "-c", _WORK, "sh", directory, python[0], work["txt"], work["status"], work["beat"], "022" if for_all else "077"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import yaml
 
@@ -28,6 +28,11 @@ def specification(module: str, secret: Collection[str] = ()) -> dict:
             options = yaml.load(node.value.value, Loader=_LOADER)["options"]
             return _spec(options, secret)
     raise LookupError(f"plugins/modules/{module}.py has no DOCUMENTATION")
+
+
+def place(arguments: Mapping) -> dict:
+    """Return the part of a request to the login-node program that says where things lie there."""
+    return {key: arguments[key] for key in ("batch_dir", "site_dir")}
 
 
 def _spec(options: dict, secret: Collection[str]) -> dict:

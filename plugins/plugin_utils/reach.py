@@ -214,11 +214,13 @@ class Laptop:
         if self.mode == "emit" or view["endpoint"]["kind"] != "socket" or any(
                 view.get(name) for name in ("successor", "renewals_left", "renewal_problem", "warning")):
             return
-        key = Tunnel(self.connection, view["session"], self.state).key
-        known = self.state.load(key)
-        # Of a tunnel that a person holds in a terminal nothing tells that it is still that one.
-        if known.get("id") == view["id"] and known.get("pid"):
-            self.state.save(key, dict(known, told={"asked": asked, "at": time.time(), "view": dict(view)}))
+        key = laptop.key(self.connection.site, view["session"])
+        # The tunnel's keeper may be at it.
+        with self.state.locked(key):
+            known = self.state.load(key)
+            # Of a tunnel that a person holds in a terminal nothing tells that it is still that one.
+            if known.get("id") == view["id"] and known.get("pid"):
+                self.state.save(key, dict(known, told={"asked": asked, "at": time.time(), "view": dict(view)}))
 
     def held(self, session: str, asked: str) -> tuple[dict, dict] | None:
         """Return the view and the tunnel of a session whose own server answers through the tunnel that this laptop holds.
@@ -229,7 +231,7 @@ class Laptop:
         """
         if self.mode == "emit" or self.connection.in_place:
             return None
-        told = self.state.load(Tunnel(self.connection, session, self.state).key).get("told") or {}
+        told = self.state.load(laptop.key(self.connection.site, session)).get("told") or {}
         view, age = told.get("view"), time.time() - told.get("at", 0)
         if told.get("asked") != asked or not 0 <= age < TOLD_FOR:
             return None

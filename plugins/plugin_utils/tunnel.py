@@ -326,9 +326,7 @@ class Tunnel:
         """
         with self.state.locked(self.key):
             known = self.state.load(self.key)
-            if not known.get("argv") or not self._is_there() or self._differs(route or known["route"], target, wanted, known):
-                return None
-            if not self.is_up() or self.verify(target, known["port"]).kind != "ours":
+            if not self._is_there() or self._wrong(route or known.get("route"), target, wanted, known, patience=0) is not None:
                 return None
             opened = self._opened(known, target, changed=False)
         if keep:
@@ -388,20 +386,21 @@ class Tunnel:
             self._kill(process.pid)
             process.wait()
 
-    def _wrong(self, route: str, target: Target, wanted: int | None, known: dict) -> str | None:
-        """Return None for an open tunnel that will do, "" for one that is not asked for any more, else what is wrong."""
+    def _wrong(
+        self, route: str | None, target: Target, wanted: int | None, known: dict, patience: float = 2 * PROBE_PATIENCE
+    ) -> str | None:
+        """Return None for an open tunnel that will do, "" for one that is not asked for any more, else what is wrong.
+
+        :param patience: seconds for a relay that is on its way to the next node.
+        """
         if not self.is_up():
             return "its ssh does not answer"
-        if self._differs(route, target, wanted, known):
-            return ""
-        answer = self._settle(target, known["port"])
-        return None if answer.kind == "ours" else answer.detail
-
-    def _differs(self, route: str, target: Target, wanted: int | None, known: dict) -> bool:
-        """Tell whether an open tunnel is another one than is asked for now."""
         if known.get("route") != route or not known.get("argv") or wanted and wanted != known["port"]:
-            return True
-        return known["argv"] != self.command(route, target, known["port"])
+            return ""
+        if known["argv"] != self.command(route, target, known["port"]):
+            return ""
+        answer = self._settle(target, known["port"], patience)
+        return None if answer.kind == "ours" else answer.detail
 
     def _opened(self, known: dict, target: Target, changed: bool, notes: tuple[str, ...] = ()) -> Opened:
         return Opened(
@@ -510,9 +509,9 @@ class Tunnel:
                 "forbidden", f"The connection that is open already ({shared['master']}) did not take the forward {shared['spec']}. "
                 "Type the tunnel's command yourself.")
 
-    def _settle(self, target: Target, port: int) -> http_probe.Answer:
-        """Verify a tunnel that is up; a relay on its way to the next node gets a moment."""
-        deadline = time.monotonic() + 2 * PROBE_PATIENCE
+    def _settle(self, target: Target, port: int, patience: float) -> http_probe.Answer:
+        """Verify a tunnel that is up; a relay on its way to the next node gets so many seconds."""
+        deadline = time.monotonic() + patience
         while True:
             answer = self.verify(target, port)
             if answer.kind in ("ours", "untrusted", "nothing", "silent") or time.monotonic() > deadline:
