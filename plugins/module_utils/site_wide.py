@@ -72,7 +72,11 @@ def site_for_all(request):
             "%s is a link or belongs to somebody else (user id %d). %s Run this as its owner (ansible_become_user)."
             % (site.installed, os.lstat(site.installed).st_uid, _NOTHING), "permission")
     # Where it goes.
-    for_everybody(files.existing_parent(site.installed), "jupyter_site_dir")
+    parent = files.existing_parent(site.installed)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise Failure("jupyter_site_dir is %s, and you may not write to %s. %s Run this as who may (--become)."
+                      % (site.installed, parent, _NOTHING), "permission")
+    for_everybody(parent, "jupyter_site_dir")
     return site
 
 

@@ -90,6 +90,8 @@ def test_what_is_installed_is_for_everybody_to_read_and_for_its_owner_to_change(
         assert refused.result["cause"] == "personal-path" and "jupyter_venv" in refused.message
     # And its root is nobody else's.
     assert staff.run("site", ansible_become=False).failed().result["cause"] == "permission"
+    refused = staff.run("site", ansible_become=False, jupyter_site_dir="/opt/hpc-jupyter").failed()
+    assert refused.result["cause"] == "permission" and "may not write to /opt" in refused.message and "--become" in refused.message
 
 
 def test_users_have_a_password_and_sessions_of_their_own_and_nothing_else(users, cluster, tmp_path):
