@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -37,6 +39,7 @@ class Kernel:
 
     def __init__(self, browser: Jupyter, identity: str, timeout: float = 150) -> None:
         self.identity = identity
+        self.timeout = timeout
         self.printed = ""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.jar)
         self.channel = websocket.create_connection(
@@ -83,14 +86,23 @@ class Kernel:
         return shown
 
     def _receive(self) -> dict:
-        message = json.loads(self.channel.recv())
+        limit, opcode, data = time.monotonic() + self.timeout, None, b""
+        # The server's pings would begin the channel's own time limit anew.
+        while opcode != websocket.ABNF.OPCODE_TEXT:
+            self.channel.settimeout(max(0.1, limit - time.monotonic()))
+            try:
+                opcode, data = self.channel.recv_data(control_frame=True)
+            except websocket.WebSocketTimeoutException:
+                raise AssertionError(f"{self.timeout} seconds without a message; printed until then:\n{self.printed}") from None
+            assert opcode != websocket.ABNF.OPCODE_CLOSE, "the server closed the channel"
+        message = json.loads(data)
         if message["header"]["msg_type"] == "stream":
             self.printed += message["content"]["text"]
         return message
 
-    def wait_for(self, text: str) -> None:
-        """Wait until a text is printed: what is at work in the background speaks up when it comes to it, after the cell's end, too."""
-        while text not in self.printed:
+    def wait_for(self, pattern: str) -> None:
+        """Wait until something is printed: what is at work in the background speaks up when it comes to it, after the cell's end, too."""
+        while not re.search(pattern, self.printed):
             self._receive()
 
     def run(self, code: str) -> Shown:

@@ -364,7 +364,7 @@ def start(arguments, rest):
         told, tail = _copy(child)
         status = child.wait()
         # A failed node may end srun with status 0.
-        why = None if told else explain(tail, starter.label, status, hosts)
+        why = None if told or child.stopped else explain(tail, starter.label, status, hosts)
         if why:
             say(why)
         return status if status >= 0 else 128 - status
@@ -380,8 +380,15 @@ def _popen(argv, **options):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG: no starter outlives the notebook's hold on it
 
     child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=ends_with_us, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    child.stopped = False  # whether we were told to end it
+
+    def stop(_signum, _frame):
+        child.stopped = True
+        if child.poll() is None:
+            child.terminate()
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda signum, frame: child.poll() is None and child.terminate())
+        signal.signal(number, stop)
     return child
 
 
@@ -423,7 +430,8 @@ def explain(tail, label, status, hosts=()):
         if match:
             return meaning % match.groups() if match.groups() else meaning
     # That a node failed, and that the step is over, Slurm tells srun by separate messages: the latter may be the first, and ends it.
-    node = _failed_node(hosts) if "Force Terminated" in text else None
+    # An mpiexec whose srun ends that way may say nothing at all.
+    node = _failed_node(hosts)
     if node:
         return _NODE_FAILED % node
     if not status:

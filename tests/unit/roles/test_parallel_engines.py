@@ -203,14 +203,18 @@ def test_a_node_that_fails_is_told_whatever_the_status_and_a_clean_end_needs_no_
     assert engines.explain(["engines said goodbye"], "srun", 0) is None
 
 
-@pytest.mark.parametrize("states, words", [
-    ("node1 mixed\nnode1 mixed\nnode2 down*", "The node node2 failed"), ("node1 mixed\nnode2 mixed", "srun ended with status 1: srun: Force"),
-    ("sinfo: error: Invalid node name specified", "srun ended with status 1: srun: Force")])
-def test_a_node_that_fails_is_found_where_srun_heard_of_the_steps_end_alone(engines, tmp_path, monkeypatch, states, words):
+@pytest.mark.parametrize("states, tail, status, words", [
+    ("node1 mixed\nnode1 mixed\nnode2 down*", ["srun: Force Terminated StepId=3.1"], 1, "The node node2 failed"),
+    ("node1 mixed\nnode2 down*", [], 137, "The node node2 failed"),
+    ("node1 mixed\nnode2 down*", [], 0, "The node node2 failed"),
+    ("node1 mixed\nnode2 mixed", ["srun: Force Terminated StepId=3.1"], 1, "srun ended with status 1: srun: Force"),
+    ("sinfo: error: Invalid node name specified", ["srun: Force Terminated StepId=3.1"], 1, "srun ended with status 1: srun: Force"),
+])
+def test_a_node_that_fails_is_found_where_the_starter_heard_of_the_steps_end_alone(engines, tmp_path, monkeypatch, states, tail, status, words):
     (tmp_path / "sinfo").write_text(f"#!/bin/sh\n[ \"$3\" = --nodes=node1,node2 ] && echo '{states}'\n")
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert words in engines.explain(["srun: Force Terminated StepId=3.1"], "srun", 1, ["node1", "node1", "node2"])
+    assert words in engines.explain(tail, "srun", status, ["node1", "node1", "node2"])
 
 
 def test_neither_srun_nor_mpiexec(engines, monkeypatch):

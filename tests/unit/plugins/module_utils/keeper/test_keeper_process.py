@@ -190,7 +190,7 @@ def test_the_end_of_the_job_is_announced_and_the_notice_goes_with_it(job, python
     stale.write_text("x\n(hpc.jupyter session s)\n")
     foreign = notebooks / "JUPYTER-ENDS-AT-00-01.txt"
     foreign.write_text("a user's own\n")
-    job.start(python, job={"walltime": 8, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
+    job.start(python, job={"walltime": 300, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
     assert not stale.exists()
     assert job.state()["ends"]
     wait_for(lambda: job.state().get("warning"), "the warning")
