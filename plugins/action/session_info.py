@@ -24,7 +24,7 @@ class ActionModule(ProgramAction):
 
     def _list(self, arguments: dict, task_vars: dict) -> dict:
         tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
-        answer = self.program("info", {**place(arguments), "sessions": arguments["names"]}, task_vars)
+        answer = self.program("info", {**place(arguments), "sessions": arguments["names"], "check": self._task.check_mode}, task_vars)
         sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
         table = progress.table(sessions)
         if arguments["table"]:

@@ -84,7 +84,7 @@ def apply(request):
     else:
         facts.update(relay_dir=relay_dir)
     script = render(
-        scheduler.directives(resources, "jupyter-default"), environment, site_wide.in_shell(batch_dir) if for_all else shlex.quote(batch_dir),
+        _directives(scheduler, resources), environment, site_wide.in_shell(batch_dir) if for_all else shlex.quote(batch_dir),
         "%s %s" % ({"slurm": "sbatch", "local": "bash"}.get(name, "qsub"), script_path), (jupyter or {}).get("python"),
         **({"site_dir": shlex.quote(site.installed), "written_by": "site"} if for_all else {}))
     to_read, to_run = (files.PUBLIC_FILE, files.PUBLIC_DIR) if for_all else (files.PRIVATE_FILE, files.PRIVATE_DIR)
@@ -97,7 +97,7 @@ def apply(request):
         (site.python, _python_wrapper(for_all).encode("utf-8"), to_run),
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), to_read),
     ]
-    changed, diff = _write(wanted, (lambda: _directories(site, for_all)) if not request.get("check") else None)
+    changed, diff = _write(wanted, (lambda: _directories(site, for_all, connect_path)) if not request.get("check") else None)
     if not for_all and _forget_old_keeper(site, request.get("check")):
         changed, diff = True, diff + [_difference(site.old_keeper, b"(an earlier version)\n", b"")]
     return {
@@ -141,6 +141,13 @@ def _resources(given):
         return base.Resources.from_request(given or {})
     except base.BadRequest as error:
         raise Failure("%s Nothing was changed." % sentence(error), "bad-resources")
+
+
+def _directives(scheduler, resources):
+    try:
+        return scheduler.directives(resources, "jupyter-default")
+    except base.Refused as error:
+        raise Failure("%s %s Nothing was changed." % (sentence(error), error.advice), "bad-resources")
 
 
 def _job(request):
@@ -217,12 +224,13 @@ def _python_wrapper(for_all):
     return "\n".join(lines + ['exec %s "$@"' % shlex.quote(sys.executable), ""])
 
 
-def _directories(site, for_all):
+def _directories(site, for_all, connect_path):
     if for_all:
         files.make_public_dir(site.installed)
     else:
         files.make_private_dir(site.path)
         files.make_private_dir(site.sessions)
+        files.make_dirs(os.path.dirname(connect_path), files.PRIVATE_DIR)
 
 
 def _write(wanted, make_directories):

@@ -30,7 +30,7 @@ import sys
 import time
 
 from . import files, http_probe, launching, second_hop, session as sessions, ssh_errors
-from .failure import Failure, playbook
+from .failure import Failure, from_os_error, playbook
 from .places import LONGEST_SOCKET, Site
 
 LAPTOP_GONE, SESSION_OVER, NOT_RUNNING, UNREACHABLE, NO_SOCKET = 0, 3, 4, 5, 6
@@ -68,14 +68,15 @@ def make_relay_dir(path):
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise Failure(
-                "The relay's directory %s can't be made: %s. Set jupyter_relay_dir to a directory on the login node's own "
-                "disk." % (path, error.strerror), "relay-dir",
+                "The relay's directory %s can't be made: %s. Set jupyter_relay_dir to another directory on the login node's own "
+                "disk and run setup (where the site's staff installed this for all users, it is theirs to set)."
+                % (path, error.strerror), "relay-dir",
             )
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise Failure(
             "%s is not a directory of yours: somebody else was there first (user id %d). Nothing was connected. Tell the "
-            "site's staff, and launch with another jupyter_relay_dir." % (path, status.st_uid), "relay-dir",
+            "site's staff; then set jupyter_relay_dir to another directory and run setup." % (path, status.st_uid), "relay-dir",
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise Failure("%s is open to others. Run 'chmod 700 %s' if that is what you want." % (path, path), "relay-dir")
@@ -335,6 +336,8 @@ class Relay(object):
             if not hop.alive():
                 return explain(hop, view["node"])
             self.pause(TICK_STARTING)
+        if answer is not None and answer.kind == "silent":
+            return "silent", "the server on %s takes connections and gave no answer for %d s" % (view["node"], HOP_PATIENCE)
         return "unknown", "no answer from the server on %s within %d s%s" % (
             view["node"], HOP_PATIENCE, ": " + answer.detail if answer else "")
 
@@ -356,8 +359,12 @@ class Relay(object):
         :returns: int, the exit status.
         """
         try:
-            self.claim()
-            return self._follow()
+            try:
+                self.claim()
+            except OSError as error:
+                raise Failure("The relay's socket %s can't be made: %s. Free some space there, or set jupyter_relay_dir to another directory on "
+                              "the login node's own disk and run setup." % (self.path, error.strerror or error), "relay-dir")
+            return self._follow_on()
         except Ended as ended:
             return ended.status
         except Failure as error:
@@ -365,6 +372,20 @@ class Relay(object):
             return NO_SOCKET
         finally:
             self.release()
+
+    def _follow_on(self):
+        """Follow the session, over moments in which a shared home can't be read, too."""
+        while True:
+            try:
+                return self._follow()
+            except ConnectionError:
+                raise
+            except OSError as error:
+                self.drop()
+                if not self.connected_once:
+                    raise from_os_error(error, "Nothing was connected.")
+                self.progress.say("lost", "the session's files can't be read (%s); trying again" % (error.strerror or error))
+                self.pause(ASK_FIRST)
 
     def _follow(self):
         seen_job = False
@@ -439,8 +460,9 @@ class Relay(object):
                 return None, fresh
             self.progress.say("lost" if self.connected_once else "error", text, cause=cause)
             if not self.connected_once and (cause not in ("unreachable", "unknown", "endpoint") or delay > 4.0):
-                self.progress.say("unreachable", "session '%s' runs on %s, and the way from here to there does not work. %s"
-                                  % (self.session.name, view["node"], remedy(cause, view["node"])), cause=cause)
+                wrong = text if cause == "silent" else "the way from here to there does not work"
+                self.progress.say("unreachable", "session '%s' runs on %s, and %s. %s"
+                                  % (self.session.name, view["node"], wrong, remedy(cause, view["node"])), cause=cause)
                 return UNREACHABLE, None
             self.pause(delay)
             delay = min(RETRY_LONGEST, delay * 2)
@@ -512,6 +534,7 @@ def remedy(cause, node):
         "host-key-changed": "Ask the site whether the node was set up anew; then 'ssh-keygen -R %s' here." % node,
         "forbidden": "Set jupyter_route to another one than relay.",
         "wrong-server": "Stop the session and launch it again.",
+        "silent": "It hangs, as on a file system that does not answer, or is very busy. What it goes on with, a later attempt will find.",
     }.get(cause, "Try 'ssh %s' here; if the site does not allow that, set jupyter_route to another one than relay." % node)
 
 
@@ -615,9 +638,13 @@ def main(argv):
     except Failure as error:
         progress.say("error", error.message, cause=error.cause)
         return NOT_RUNNING
-    except (BrokenPipeError, ConnectionError):
+    except ConnectionError:
         _drop_stdout()
         return LAPTOP_GONE
+    except OSError as error:
+        problem = from_os_error(error, "Nothing was connected.")
+        progress.say("error", problem.message, cause=problem.cause)
+        return NOT_RUNNING
 
 
 def _end(_number, _frame):

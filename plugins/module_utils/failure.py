@@ -37,7 +37,7 @@ _ADVICE = {
 }
 
 
-def from_os_error(error, left="Nothing else was changed by this step."):
+def from_os_error(error, left="How far this step had come is not known; to run it again does nothing twice."):
     """Turn an OSError into a Failure that says what to do.
 
     :param left: str, a sentence on the state in which things were left.
@@ -59,5 +59,5 @@ def playbook(verb, session):
 
 def sentence(text):
     """Return text that another sentence can follow (str, harmless to print)."""
-    text = printable(str(text)).strip()
+    text = printable(str(text)).strip().rstrip(": ")
     return text if not text or text[-1] in ".!?" else text + "."

@@ -137,7 +137,7 @@ def write_atomically(path, data, mode=PRIVATE_FILE, backup=False):
         exists = True
     except OSError:
         exists = False
-    handle, temporary = tempfile.mkstemp(prefix=".hpc.jupyter-", dir=os.path.dirname(target))
+    handle, temporary = _temporary_beside(target, path)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -158,6 +158,15 @@ def write_atomically(path, data, mode=PRIVATE_FILE, backup=False):
             error.filename = path
         raise
     return kept
+
+
+def _temporary_beside(target, path):
+    """Open a file in the directory of ``target``; an error names ``path``, which is what somebody asked for."""
+    try:
+        return tempfile.mkstemp(prefix=".hpc.jupyter-", dir=os.path.dirname(target))
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _keep(path):
@@ -187,7 +196,7 @@ def create_exclusively(path, data):
     :returns: bool, False when somebody else was first.
     :raises OSError: for anything but that.
     """
-    handle, temporary = tempfile.mkstemp(prefix=".hpc.jupyter-", dir=os.path.dirname(path))
+    handle, temporary = _temporary_beside(path, path)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data.encode("utf-8"))

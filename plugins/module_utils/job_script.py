@@ -60,7 +60,7 @@ fi
 _FAILED_EARLY = """\
 failed_early() {
   if [ "$1" -ne 0 ] && [ -n "$JUPYTER_LAUNCH" ]; then
-    "$JUPYTER_SITE_DIR/python" "$JUPYTER_SITE_DIR/program.pyz" drop-successor "$JUPYTER_SESSION" --batch-dir "$JUPYTER_BATCH_DIR" \\
+    "$JUPYTER_SITE_DIR/python" -I "$JUPYTER_SITE_DIR/program.pyz" drop-successor "$JUPYTER_SESSION" --batch-dir "$JUPYTER_BATCH_DIR" \\
       >/dev/null 2>&1 </dev/null
   fi
 }

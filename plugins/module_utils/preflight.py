@@ -112,16 +112,14 @@ def home(path):
     :param path: str, an existing directory.
     :returns: str or None, what is wrong.
     """
-    probe = os.path.join(path, ".hpc.jupyter-space")
     try:
-        with open(probe, "wb") as stream:
+        # A name that nobody can have taken before: others may be able to write to this directory, too.
+        with tempfile.NamedTemporaryFile(prefix=".hpc.jupyter-", dir=path) as stream:
             stream.write(b"\0" * 65536)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
         return "%s can't be written: %s" % (path, error.strerror)
-    finally:
-        files.remove(probe)
     status = os.statvfs(path)
     free = status.f_bavail * status.f_frsize
     if free < NEEDED_BYTES:

@@ -122,6 +122,7 @@ def command_line(argv):
         return 2
     try:
         return load(COMMANDS[argv[0]]).main(argv)
-    except failure.Failure as error:
-        sys.stderr.write(error.message + "\n")
+    except (failure.Failure, OSError) as error:
+        problem = error if isinstance(error, failure.Failure) else failure.from_os_error(error)
+        sys.stderr.write(problem.message + "\n")
         return 1

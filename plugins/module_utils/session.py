@@ -29,10 +29,12 @@ class Session(object):
 
     :param site: places.Site.
     :param name: str.
+    :param passive: bool, in check mode: a look at the session does nothing of what it finds to be done.
     """
 
-    def __init__(self, site, name):
+    def __init__(self, site, name, passive=False):
         self.site = site
+        self.passive = passive
         self.places = site.session(name)
         self.directory = files.SharedDirectory(self.places.path)
         # When the scheduler was asked last about the session's job (epoch), and what it said.
@@ -108,8 +110,8 @@ class Session(object):
     def server(self, record):
         """Return what the record's current job says of itself, ``{}`` if nothing yet."""
         self.directory.refresh()
-        server = files.read_json(self.places.server)
-        if not isinstance(server, dict) or not record.get("job"):
+        server = files.read_json(self.places.server) if record.get("job") else None
+        if not isinstance(server, dict):
             return {}
         # A file of the job before (a renewal, or a launch after the end) says nothing of this one.
         if server.get("id") != record.get("id") or server.get("job") not in (None, record["job"]):
@@ -136,6 +138,9 @@ class Session(object):
     def ask(self, record, jobs=None):
         """Ask the scheduler for the record's job and follow a renewal to its successor.
 
+        What is to be noted or done then is left to a later look where somebody is at work on the session.
+
+
         :param jobs: dict by id, when the scheduler was asked already.
         :returns: (base.Job or None, record), the record rewritten if the session moved on.
         """
@@ -151,25 +156,21 @@ class Session(object):
         if job.state == "finished" and successor is not None and successor.state != "finished":
             if job.exit_kind == "cancelled" and job.started is None:
                 # Somebody took it out of the queue, and wants no other: not every scheduler sees that by itself.
-                record = self._drop_successor(record, successor)
+                record = self._without_successor(record, successor)
             elif job.exit_kind == "failed" and not os.path.exists(self.places.server):
                 # Its script never came as far as a server, and that of the next one would not either.
-                record = self._drop_successor(record, successor)
+                record = self._without_successor(record, successor)
             elif job.exit_kind != "clean" and not record.get("stopped"):
                 record = self._move_on(record, job, successor)
                 if record.get("job") == successor.id:
                     job = successor
         elif successor is not None and successor.state == "finished":
             # Cancelled behind our back, or by a stop that was cut off: whoever did that wants no other. Or it has ended, too.
-            with _if_there_is_room(), self.locked():
-                record = self.record()
-                if record.get("successor") == successor.id:
-                    record = dict(record, successor=None, renewals_left=0, renewal_problem="its successor, job %s, is gone" % successor.id)
-                    files.write_json(self.places.record, record)
-        elif not record.get("successor") and record.get("renewals_left") and (
+            record = self._without_successor(record, successor, renewal_problem="its successor, job %s, is gone" % successor.id)
+        elif not self.passive and not record.get("successor") and record.get("renewals_left") and (
                 job.state == "running" or job.state in ("queued", "held") and record.get("renewing")):
             # A compute node that may not submit left this to us, or a launch was cut off in it.
-            with _if_there_is_room(), self.locked():
+            with _if_possible(), self.locked(patience=0):
                 record = renewal.add_successor(self, self.record())
         if job.state == "finished" and job.id == record.get("job"):
             record = self._remember_end(record, job)
@@ -177,40 +178,40 @@ class Session(object):
         return job, record
 
     def _move_on(self, record, job, successor):
-        with _if_there_is_room(), self.locked():
-            record = self.record()
-            if record.get("successor") == successor.id:
-                record = renewal.move_on(self, record, job)
+        if not self.passive:
+            with _if_possible(), self.locked(patience=0):
+                record = self.record()
+                if record.get("successor") == successor.id:
+                    record = renewal.move_on(self, record, job)
         if record.get("successor") == successor.id:
-            # There was no room to note it.
+            # It could not be noted.
             record = renewal.moved_on(record, job)
         return record
 
-    def _drop_successor(self, record, successor):
-        with _if_there_is_room(), self.locked():
+    def _without_successor(self, record, successor, **more):
+        """Note that no job follows any more, and see to it."""
+        if self.passive:
+            return dict(record, successor=None, renewals_left=0, **more)
+        with _if_possible(), self.locked(patience=0):
             record = self.record()
             if record.get("successor") == successor.id:
-                self.cancel(successor.id, successor)
-                record = dict(record, successor=None, renewals_left=0)
+                if successor.state != "finished":
+                    self.cancel(successor.id, successor)
+                record = dict(record, successor=None, renewals_left=0, **more)
                 files.write_json(self.places.record, record)
         return record
 
     def _remember_end(self, record, job):
         if job.ends is None:
             job.ends = self.server(record).get("updated")
-        try:
-            # Only a convenience: who is at work on the session, or a home without room, must not keep a look waiting.
-            with self.locked(patience=0):
-                now = self.record()
-                if now.get("job") != job.id or now.get("over"):
-                    return now
-                record = dict(now, over=job.as_dict())
-                files.write_json(self.places.record, record)
-        except Failure:
-            pass
-        except OSError as error:
-            if not files.is_full(error):
-                raise
+        if self.passive:
+            return dict(record, over=job.as_dict())
+        with _if_possible(), self.locked(patience=0):
+            now = self.record()
+            if now.get("job") != job.id or now.get("over"):
+                return now
+            record = dict(now, over=job.as_dict())
+            files.write_json(self.places.record, record)
         return record
 
     def view(self, record=None, job=None, asked=True):
@@ -305,12 +306,15 @@ class Session(object):
 
 
 @contextlib.contextmanager
-def _if_there_is_room():
-    """What was found out is noted; in a home without room that is left to a later look."""
+def _if_possible():
+    """What was found out is noted; in a home without room, or while somebody is at work on the session, that is left to a later look."""
     try:
         yield
     except OSError as error:
         if not files.is_full(error):
+            raise
+    except Failure as failure:
+        if failure.cause != "locked":
             raise
 
 

@@ -24,7 +24,7 @@ def launch(request):
     :returns: dict, a view with ``changed`` and ``fingerprint``, and of a session that was there ``differs`` (dict, name ->
         [what it has, what was asked for]).
     """
-    session = Session(Site.of_request(request), request["session"])
+    session = Session(Site.of_request(request), request["session"], passive=bool(request.get("check")))
     view, changed = launching.start(session, request)
     if waits(view) and not request.get("check"):
         kept = dict((key, view.get(key)) for key in ("adopted", "differs"))
@@ -57,17 +57,35 @@ def info(request):
     names = request.get("sessions") or site.session_names()
     if not names and not os.path.exists(site.facts_path):
         return {"sessions": [], "set_up": False}
-    sessions = [Session(site, name) for name in names]
-    records = [session.record() for session in sessions]
-    wanted = [job for session, record in zip(sessions, records) for job in session.asked_for(record)]
+    sessions = [Session(site, name, passive=bool(request.get("check"))) for name in names]
+    # One whose files can't be read hides none of the others.
+    records = dict(_each(sessions, lambda session: session.record()))
+    readable = [session for session in sessions if not isinstance(records[session], Failure)]
+    wanted = [job for session in readable for job in session.asked_for(records[session])]
     jobs = sessions[0].scheduler.look(wanted) if wanted else {}
+
+    def seen(session):
+        if isinstance(records[session], Failure):
+            raise records[session]
+        job, record = session.ask(records[session], jobs)
+        return _with_end(session.view(record, job, asked=False), session, record, job)
+
     views = []
-    for session, record in zip(sessions, records):
-        job, record = session.ask(record, jobs)
-        view = _with_end(session.view(record, job, asked=False), session, record, job)
+    for session, view in _each(sessions, seen):
+        if isinstance(view, Failure):
+            view = dict(session.view({}, asked=False), state="unknown", reason=view.message, ended=None)
         if request.get("sessions") or view["state"] != "none" and (view["ended"] is None or view["ended"] > time.time() - REMEMBERED):
             views.append(view)
     return {"sessions": views, "set_up": True}
+
+
+def _each(sessions, what):
+    """Yield each session and what a function returns for it, or the Failure that kept it from that."""
+    for session in sessions:
+        try:
+            yield session, what(session)
+        except (Failure, OSError) as error:
+            yield session, error if isinstance(error, Failure) else from_os_error(error)
 
 
 def _with_end(view, session, record, job):
@@ -90,20 +108,18 @@ def stop(request):
         ``cause``) for each of all that could not be ended: they keep none of the others from it.
     :raises Failure: when the one that was named can't be ended.
     """
-    site = Site.of_request(request)
+    site, passive = Site.of_request(request), bool(request.get("check"))
     if request.get("session"):
-        view, changed = stopping.stop(Session(site, request["session"]), request)
+        view, changed = stopping.stop(Session(site, request["session"], passive), request)
         return {"sessions": [view], "changed": changed, "not_stopped": []}
     views, any_changed, not_stopped = [], False, []
-    for name in site.session_names():
-        try:
-            view, changed = stopping.stop(Session(site, name), request)
-        except (Failure, OSError) as error:
-            problem = error if isinstance(error, Failure) else from_os_error(error)
-            not_stopped.append({"session": name, "msg": problem.message, "cause": problem.cause})
+    sessions = [Session(site, name, passive) for name in site.session_names()]
+    for session, outcome in _each(sessions, lambda session: stopping.stop(session, request)):
+        if isinstance(outcome, Failure):
+            not_stopped.append({"session": session.name, "msg": outcome.message, "cause": outcome.cause})
         else:
-            views.append(view)
-            any_changed = any_changed or changed
+            views.append(outcome[0])
+            any_changed = any_changed or outcome[1]
     return {"sessions": views, "changed": any_changed, "not_stopped": not_stopped}
 
 

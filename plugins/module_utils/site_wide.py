@@ -22,6 +22,12 @@ ENVIRONMENT = {
     "modules": "jupyter_modules", "module_paths": "jupyter_module_paths", "venv": "jupyter_venv", "conda": "jupyter_conda",
     "container": "jupyter_container", "python": "jupyter_python", "variables": "jupyter_environment", "commands": "jupyter_job_commands",
 }
+# Option -> its default, which asks for nothing, and the variable that sets it.
+_OPTIONS = {
+    "poll_interval": (0, "jupyter_poll_interval"), "second_hop": ("auto", "jupyter_second_hop"),
+    "node_names": ("short", "jupyter_node_names"), "node_host_keys": ("strict", "jupyter_node_host_keys"),
+    "relay_dir": ("/tmp", "jupyter_relay_dir"),
+}
 _NOTHING = "Nothing was changed."
 
 
@@ -161,6 +167,9 @@ def _refuse_what_differs(request, facts, site):
     differs = sorted(names[key] for key, value in (request.get("environment") or {}).items() if value and value != there.get(key))
     if request.get("scheduler") not in (None, "auto", facts["scheduler"], facts["scheduler_asked"]):
         differs.append("jupyter_scheduler")
+    installed = dict(facts, relay_dir=facts.get("relay_parent"))
+    asked = dict(request, relay_dir=places.expand("jupyter_relay_dir", request.get("relay_dir") or "/tmp"))
+    differs += [variable for key, (default, variable) in sorted(_OPTIONS.items()) if asked.get(key) not in (None, default, installed.get(key) or default)]
     if differs:
         raise Failure(
             "%s: what is set here differs from the installation in %s, and would have no effect. %s Take it out of the inventory; or "

@@ -140,7 +140,7 @@ def for_server_to_end(session, record, grace):
 
 
 def for_job_to_end(session, job, patience=30.0):
-    """Wait until the scheduler knows that a job is over, at most ``patience`` seconds.
+    """Wait until the scheduler knows that a job is over, at most ``patience`` seconds, or until the first answer after that.
 
     :param job: schedulers.base.Job, as it was seen last.
     :returns: schedulers.base.Job, as it is seen now.
@@ -150,6 +150,6 @@ def for_job_to_end(session, job, patience=30.0):
     while job.state != "finished" and time.time() < deadline:
         # Not at once: nothing ends within no time, and each look is a question to the scheduler.
         time.sleep(interval)
-        interval = min(2.0, interval * 1.5)
+        interval = max(min(2.0, interval * 1.5), float(session.facts.get("poll_interval") or 0))
         job = session.scheduler.look([job.id])[job.id]
     return job

@@ -23,6 +23,7 @@ import os
 import pathlib
 import secrets
 import socket
+import time
 from collections.abc import Container, Iterator
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import files
@@ -76,6 +77,21 @@ def choose_port(preferred: int | None = None, taken: Container[int] = ()) -> int
     raise NoPort(
         f"No local port from {first} to {min(first + 99, 65535)} is free. Set jupyter_local_port to one that is."
     )
+
+
+class Busy(Exception):
+    """Another process is at work on this tunnel."""
+
+
+def _lock_within(handle: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Busy() from None
+        time.sleep(0.05)
 
 
 class State:
@@ -140,12 +156,19 @@ class State:
         return {self.load(other).get("port", 0) for other in self.names() if other != name}
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold a tunnel's lock; the kernel frees it when its holder dies."""
+    def locked(self, name: str, patience: float | None = None) -> Iterator[None]:
+        """Hold a tunnel's lock; the kernel frees it when its holder dies.
+
+        :param patience: seconds to wait for it, None for as long as it takes.
+        :raises Busy: when another process holds it all that time.
+        """
         # O_CLOEXEC is Python's default: an ssh started meanwhile does not inherit the lock.
         handle = os.open(self._file(name, ".lock"), os.O_RDWR | os.O_CREAT, files.PRIVATE_FILE)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            if patience is None:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            else:
+                _lock_within(handle, patience)
             yield
         finally:
             os.close(handle)

@@ -35,7 +35,7 @@ WARNED, WARNED_PART, WARNED_EARLIER = 600.0, 0.2, 60.0
 # The id of a laptop that has none of its own.
 OTHER_LAPTOP = "manual"
 # What no other route would mend.
-_ELSEWHERE = ("over", "not-running", "wrong-server", "port", "bind", "no-ssh", "host-key-changed")
+_ELSEWHERE = ("over", "not-running", "hung", "busy", "wrong-server", "port", "bind", "no-ssh", "host-key-changed")
 
 
 class ReachFailed(Exception):
@@ -215,8 +215,8 @@ class Laptop:
                 view.get(name) for name in ("successor", "renewals_left", "renewal_problem", "warning")):
             return
         key = laptop.key(self.connection.site, view["session"])
-        # The tunnel's keeper may be at it.
-        with self.state.locked(key):
+        # The tunnel's keeper may be at it, which changes what is known.
+        with contextlib.suppress(laptop.Busy), self.state.locked(key, patience=0):
             known = self.state.load(key)
             # Of a tunnel that a person holds in a terminal nothing tells that it is still that one.
             if known.get("id") == view["id"] and known.get("pid"):

@@ -337,6 +337,8 @@ class ProgramAction(ActionBase):
         """Look for a Python in every usual place, after the site's modules if need be."""
         marker = f"hpc.jupyter:{secrets.token_hex(8)}:"
         modules = self._templar.template(task_vars.get("jupyter_modules") or [])
+        # As Ansible makes a list of it where it is an option.
+        modules = modules.split(",") if isinstance(modules, str) else modules
         script = _SEARCH.format(
             marker=marker,
             candidates=" ".join(self._candidates(task_vars)),

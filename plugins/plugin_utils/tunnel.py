@@ -20,6 +20,7 @@ what holds it is a session on it: its process is known by its command line then.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -29,6 +30,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe, ssh_errors
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
@@ -41,13 +43,15 @@ LOGIN_PATIENCE = 20.0
 ANSWER_PATIENCE = 40.0
 CHECK_PATIENCE = 3.0
 PROBE_PATIENCE = 5.0
+# A login and an answer, of whoever else is at it.
+LOCK_PATIENCE = LOGIN_PATIENCE + ANSWER_PATIENCE + 2 * PROBE_PATIENCE
 STEP = 0.02
 
 
 class TunnelError(Exception):
     """The tunnel can't be opened.
 
-    :param cause: ssh_errors' causes, and "over", "not-running", "node", "wrong-server", "silent", "port".
+    :param cause: ssh_errors' causes, and "over", "not-running", "node", "hung", "wrong-server", "silent", "port", "busy".
     :param message: what happened and what to type next.
     """
 
@@ -217,8 +221,10 @@ class Tunnel:
 
         :returns: what was wrong with it; None when nothing was closed. One that is kept open is its keeper's to replace.
         """
-        with self.state.locked(self.key):
-            if not self._is_there() or self.keeper_pid() is not None:
+        if self.keeper_pid() is not None:
+            return None
+        with self._locked():
+            if not self._is_there():
                 return None
             wrong = self._wrong(route, target, None, self.state.load(self.key))
             if wrong is None:
@@ -271,8 +277,25 @@ class Tunnel:
             self._keep(target)
         return opened
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the tunnel's lock once the session is ready: who else opens it then is soon done.
+
+        :raises TunnelError: when that is not so.
+        """
+        try:
+            with self.state.locked(self.key, LOCK_PATIENCE):
+                yield
+        except laptop.Busy:
+            keeper = self.keeper_pid()
+            raise TunnelError(
+                "busy",
+                f"Another process of yours has been opening the tunnel to session '{self.session}' for {LOCK_PATIENCE:g} s and is not done. "
+                + (f"It is the one that jupyter_tunnel: keep left (process {keeper}); {self.state.keeper_log(self.key)} tells what it does, "
+                   f"'kill {keeper}' ends it. " if keeper else "")) from None
+
     def _open(self, route: str, target: Target, wanted: int | None, exact: bool) -> Opened:
-        with self.state.locked(self.key):
+        with self._locked():
             notes: list[str] = []
             known = self.state.load(self.key)
             if route == "none":
@@ -324,11 +347,15 @@ class Tunnel:
 
         :param route: None for any.
         """
-        with self.state.locked(self.key):
-            known = self.state.load(self.key)
-            if not self._is_there() or self._wrong(route or known.get("route"), target, wanted, known, patience=0) is not None:
-                return None
-            opened = self._opened(known, target, changed=False)
+        try:
+            # A keeper at work on it may be waiting for a job that is queued.
+            with self.state.locked(self.key, patience=0):
+                known = self.state.load(self.key)
+                if not self._is_there() or self._wrong(route or known.get("route"), target, wanted, known, patience=0) is not None:
+                    return None
+                opened = self._opened(known, target, changed=False)
+        except laptop.Busy:
+            return None
         if keep:
             self._keep(target)
         return opened
@@ -342,7 +369,7 @@ class Tunnel:
         :raises TunnelError: when there is no port or no ssh.
         :raises routes.RouteError: without a relay directory.
         """
-        with self.state.locked(self.key):
+        with contextlib.suppress(laptop.Busy), self.state.locked(self.key, patience=0):
             known = wanted or self.state.load(self.key).get("port")
             # Whose a port is that is in use, and which one to take instead, needs a server to ask and somebody to tell.
             if self._begun or self._is_there() or known and not laptop.port_is_free(known):
@@ -556,7 +583,7 @@ class Tunnel:
         where = f"The tunnel to session '{self.session}' by route {route}"
         login = as_posix(self.connection.arguments())
         if event.get("event") in ("over", "not-running", "unreachable", "error"):
-            cause = {"over": "over", "not-running": "not-running"}.get(event["event"], "node")
+            cause = {"over": "over", "not-running": "not-running"}.get(event["event"], "hung" if event.get("cause") == "silent" else "node")
             return TunnelError(cause, f"{where} could not be opened: {event.get('text', '')}")
         remedies = {
             "auth": f"ssh could not log in without asking. Make '{login} true' work without a question (ssh-agent, or a master "

@@ -51,7 +51,9 @@ class Person(Controller):
         """What is left of all sessions, in words: jobs at the scheduler, tunnels of this laptop."""
         jobs = len(self.cluster.jobs())
         known = [json.loads(path.read_text()) for path in pathlib.Path(self.environment["XDG_STATE_HOME"], "hpc.jupyter", "tunnels").glob("*.json")]
-        tunnels = [one for one in known if one.get("pid") and pathlib.Path(f"/proc/{one['pid']}/cmdline").exists()]
+        # Of one that ended, init may not have taken notice yet: its command line is empty.
+        tunnels = [one for one in known if one.get("pid") and subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(one["pid"])], capture_output=True, text=True, check=False).stdout.strip("Zs+<N \n")]
         return f"{'no job' if not jobs else f'{jobs} job' + 's' * (jobs > 1)}, {'a tunnel' if tunnels else 'no tunnel'}"
 
 

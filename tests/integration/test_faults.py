@@ -96,6 +96,21 @@ def test_a_killed_server(person, cluster, what, pattern):
     record(what, first_lines(seen), left, "launch starts a new job, at the same local address")
 
 
+def test_a_server_that_hangs(person, cluster):
+    first = launch(person)
+    cluster.shell("pkill -STOP -u carol -f -- '[-]-serve'", "root", first["node"])
+    try:
+        seen = person.run("connect", jupyter_tunnel="open").failed().message
+        assert "takes connections and gave no answer" in seen and "looking for another way" not in seen
+        left = person.left()
+    finally:
+        cluster.shell("pkill -CONT -u carol -f -- '[-]-serve'", "root", first["node"])
+    again = launch(person)
+    assert again["job"] == first["job"] and again["tunnel"]["url"] == first["tunnel"]["url"]
+    assert identity(again["tunnel"]["url"]) == first["id"]
+    record("Server hangs", seen, left, "connect brings back the same local address once the server goes on; stop ends it")
+
+
 def test_the_login_node_reboots_during_a_wait(person, cluster):
     with full_queue(cluster):
         waiting = person.background("launch")

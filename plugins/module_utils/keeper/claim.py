@@ -8,9 +8,9 @@ from __future__ import absolute_import, division, print_function
 import hashlib
 import os
 import socket
-import sys
 import time
 
+from . import login_program
 from .allocation import job_id
 from .compat import monotonic
 from .endings import Refused
@@ -58,11 +58,9 @@ def by_hand(batch_dir, site_dir, directory, session):
     server = _read(os.path.join(directory, "server.json"))
     if not server.get("job") and _lives(server):
         raise Refused(_already(session, server))
-    program = os.path.join(site_dir, "program.pyz")
     status = None
-    if job and os.path.isfile(program):
-        python = _read(os.path.join(site_dir, "site.json")).get("python") or sys.executable
-        status, said = run_command([python, program, "adopt-by-hand", session, job, "--batch-dir", batch_dir], PATIENCE)
+    if job and os.path.isfile(os.path.join(site_dir, "program.pyz")):
+        status, said = run_command(login_program.command(site_dir, "adopt-by-hand", session, job, "--batch-dir", batch_dir), PATIENCE)
         if status == OCCUPIED:
             raise Refused(printable(said).strip())
     if status == 0:

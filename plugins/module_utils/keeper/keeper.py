@@ -98,7 +98,7 @@ class Keeper(object):
             ends = None if left is None else int(now + left)
         self.countdown = Countdown(left, self.job["walltime_warnings"] or [], float(self.job["stop_grace"]))
         self.status.state.update(id=self.job["id"], job=job_id(), base_url=self.job["base_url"], ends=ends)
-        self.renewals.count, self.renewals.python = self.job["renewals"], site.get("python")
+        self.renewals.count = self.job["renewals"]
 
     def prepare(self, session_id):
         """Everything up to the server's start.

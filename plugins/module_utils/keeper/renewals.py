@@ -9,8 +9,8 @@ import io
 import os
 import signal
 import subprocess
-import sys
 
+from . import login_program
 from .compat import monotonic
 from .private_files import read_json
 
@@ -25,7 +25,6 @@ class Renewals(object):
     :param directory: that of the session.
     :param session: its name.
     :ivar count: ``renewals`` of the job.
-    :ivar python: the Python that runs the login-node program, where it is known.
     :ivar adopting: the process that sees to a successor, while it runs.
     """
 
@@ -37,7 +36,6 @@ class Renewals(object):
         self.log = log
         self.signals = signals
         self.count = 0
-        self.python = None
         self.adopting = None
 
     def _record(self):
@@ -85,5 +83,5 @@ class Renewals(object):
         """
         with io.open(os.devnull, "rb") as null:
             return subprocess.Popen(
-                [self.python or sys.executable, os.path.join(self.site_dir, "program.pyz")] + list(words) + ["--batch-dir", self.batch_dir],
+                login_program.command(self.site_dir, *(words + ("--batch-dir", self.batch_dir))),
                 stdin=null, stdout=self.log.handle, stderr=self.log.handle, close_fds=True, preexec_fn=os.setsid)

@@ -10,6 +10,7 @@ import re
 from .compat import monotonic
 
 
+PROLOG = 120.0  # seconds that a job may have before its script
 EARLY = 10.0  # seconds, besides those that the server is given, by which we end before the scheduler would kill us
 
 
@@ -42,17 +43,19 @@ def _duration(text):
 def time_of_end(env, walltime, now, used=0.0):
     """When the job must end.
 
-    The scheduler's clock and the node's may differ, so its two times count as a duration, and as a date only for others to read.
+    The scheduler's clock and the node's may differ, so its two times count as a duration, and the end is told by the node's.
 
     :param walltime: seconds of job.json, or None.
-    :param used: seconds that the job has run.
+    :param used: seconds that the job's script has run.
     :returns: (epoch for people or None, seconds from now or None)
     """
     try:
         start, end = int(env["SLURM_JOB_START_TIME"]), int(env["SLURM_JOB_END_TIME"])
         if end > start and end < 0xffffffff:  # an unlimited partition says a date beyond that
-            used = now - start
-            return end, end - start - (used if 0 <= used < 600 else 0)
+            # A prolog counts, and runs before the script; more than it may take is a clock that is off.
+            before = now - start if now - start < PROLOG else 0
+            left = max(1.0, end - start - max(used, before))
+            return int(now + left), left
     except (KeyError, ValueError):
         pass
     try:

@@ -163,6 +163,7 @@ class Slurm(base.Scheduler):
     def _submission(self, submission):
         """The command that submits a job, but for its script."""
         resources = submission.resources
+        _require_one_cluster(resources)
         argv = self.command("sbatch", "--parsable", "-J", submission.name)
         argv += self._arguments(resources)
         # A requeued job would start a second time under the same id, and no successor after a lost node.
@@ -190,6 +191,7 @@ class Slurm(base.Scheduler):
         return argv
 
     def directives(self, resources, name):
+        _require_one_cluster(resources)
         lines = ["-J " + name] + self._directive_words(resources) + ["--no-requeue"] + list(resources.options)
         return ["#SBATCH " + line for line in lines]
 
@@ -262,6 +264,18 @@ class Slurm(base.Scheduler):
         changes = dict((variable, None) for variable in os.environ
                        if re.match(r"(SQUEUE|SCONTROL|SACCT)_|SLURM_TIME_FORMAT$|SLURM_BITSTR_LEN\Z", variable))
         return self.run(self.command(name, *arguments), timeout=base.QUERY_TIMEOUT, env=changes)
+
+
+def _require_one_cluster(resources):
+    """Refuse to submit elsewhere: the same number may be another job here, and one that is not known here looks as if it had ended.
+
+    :raises base.Refused:
+    """
+    for word in resources.arguments():
+        if re.match(r"-M|--clusters?(=|\Z)", word):
+            raise base.Refused(
+                "%s: jobs of another cluster can't be followed from here." % word,
+                "Take it out of jupyter_batch_options and name a login node of that cluster in the inventory, or have SLURM_CLUSTERS set there.")
 
 
 def split_ids(ids):

@@ -48,6 +48,50 @@ def test_a_relay_directory_is_made_private_whatever_the_umask(tmp_path):
     assert stat.S_IMODE(os.stat(str(tmp_path / "relay")).st_mode) == 0o700
 
 
+class Said:
+    """Takes in what a relay says."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, event, text, **more):
+        self.said.append((event, text, more.get("cause")))
+
+    def beat(self):
+        pass
+
+
+def test_a_relay_whose_directory_is_full_says_which_one(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(connect.Relay, "_take_lock", full)
+    said = Said()
+    assert connect.Relay(make_session(tmp_path, {}), str(tmp_path / "relay/s.sock"), said).run() == connect.NO_SOCKET
+    assert said.said == [("error", said.said[0][1], "relay-dir")]
+    assert "relay/s.sock can't be made: No space left" in said.said[0][1] and "jupyter_relay_dir" in said.said[0][1]
+
+
+def test_a_shared_home_that_can_not_be_read_ends_a_relay_only_before_it_is_connected(tmp_path, monkeypatch):
+    session, said = make_session(tmp_path, {}), Said()
+    relay = connect.Relay(session, str(tmp_path / "relay/s.sock"), said)
+    ways = []
+
+    def unreadable():
+        ways.append(relay.connected_once)
+        if len(ways) == 3:
+            return 0
+        raise OSError(5, "Input/output error", "record.json")
+
+    monkeypatch.setattr(relay, "_follow", unreadable)
+    monkeypatch.setattr(relay, "pause", lambda _seconds: None)
+    assert relay.run() == connect.NO_SOCKET and ways == [False]
+    assert said.said[-1][0] == "error" and "record.json: Input/output error. Nothing was connected." in said.said[-1][1]
+    relay.connected_once = True
+    assert relay.run() == 0 and ways == [False, True, True]
+    assert said.said[-1][:2] == ("lost", "the session's files can't be read (Input/output error); trying again")
+
+
 def test_each_relay_takes_the_socket_over_from_the_one_before(tmp_path):
     """Flaky network: the second waits for the first to end, and the third comes in the meantime."""
     path = str(tmp_path / "relay" / "s.sock")

@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is known of a session, put together from its record, the scheduler and its job."""
 
+import contextlib
 import errno
 import functools
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import files, session_verbs, stopping
 from ansible_collections.hpc.jupyter.plugins.module_utils import session as sessions
+from ansible_collections.hpc.jupyter.plugins.module_utils.lock import SessionLock
 from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base, openpbs
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.schedulers import replay
 from ansible_collections.hpc.jupyter.tests.unit.plugins.module_utils.session_maker import make_session
@@ -65,13 +67,31 @@ def test_slurms_two_dialects_know_the_same_jobs(make):
     assert session.view()["state"] == "held"
 
 
-@pytest.mark.parametrize("record, jobs, state", [
+# Record, jobs, and the state of a session in which a look finds something to note or to do.
+NEWS = [
     ({"successor": "2", "renewals_left": 1}, [ended("1", base.TIME_LIMIT, started=5, ends=9), held("2")], "held"),
     ({"successor": "2", "renewals_left": 1}, [ended("1", base.CANCELLED), held("2")], "finished"),
     ({"successor": "2", "renewals_left": 1}, [base.Job("1", state=base.RUNNING), ended("2", base.CANCELLED)], "starting"),
     ({"renewals_left": 1}, [base.Job("1", state=base.RUNNING)], "starting"),
     ({}, [ended("1", base.TIME_LIMIT, started=5, ends=9)], "finished"),
-])
+]
+
+
+@pytest.mark.parametrize("record, jobs, state", NEWS)
+@pytest.mark.parametrize("why", ["check mode", "busy"])
+def test_a_look_that_may_not_act_sees_the_same_and_leaves_all_as_it_is(make, record, jobs, state, why):
+    session = make(dict(record, job="1"), *jobs)
+    before = session.record()
+    session.passive = why == "check mode"
+    with contextlib.ExitStack() as other:
+        if why == "busy":
+            other.enter_context(SessionLock(session.places.lock))
+        assert session.view()["state"] == state
+    assert session.record() == before
+    assert {one[0] for one in session.scheduler.asked} <= {"look"}
+
+
+@pytest.mark.parametrize("record, jobs, state", NEWS)
 @pytest.mark.parametrize("full", ["create_exclusively", "write_json"])
 def test_a_full_home_keeps_nobody_from_looking(make, monkeypatch, record, jobs, state, full):
     session = make(dict(record, job="1"), *jobs)

@@ -88,6 +88,18 @@ def test_what_ended_is_listed_for_a_week_and_what_never_was_not_at_all(listed):
         "stopped-old": ("stopped", "7", 8), "failed-old": ("failed", "8", 8), "refused": ("none", None, None)}
 
 
+@pytest.mark.parametrize("name", ["record.json", "server.json"])
+def test_a_session_whose_files_can_not_be_read_hides_none_of_the_others(listed, tmp_path, name):
+    make, listed = listed
+    make("bad", job="8", over={"id": "8", "state": "finished", "ends": time.time()})
+    make("good", jobs=["6"], ended=time.time())
+    (tmp_path / "sessions" / "bad" / name).unlink(missing_ok=True)
+    (tmp_path / "sessions" / "bad" / name).mkdir()
+    assert listed() == {"bad": ("unknown", None, None), "good": ("stopped", "6", 0)}
+    reason = session_verbs.info({"batch_dir": str(tmp_path)})["sessions"][0]["reason"]
+    assert name in reason and "run this again" in reason
+
+
 def test_a_submission_that_was_cut_off_is_listed_for_there_may_be_a_job(listed):
     make, listed = listed
     make("cut", submitting=True)

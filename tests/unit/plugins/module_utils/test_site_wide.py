@@ -152,7 +152,8 @@ def test_who_installs_it_owns_it(prefix, monkeypatch, tmp_path):
 
 
 def test_a_user_is_told_what_is_there_and_writes_nothing(installed, tmp_path):
-    answer = apply(installed, scheduler="auto", environment={"modules": ["jupyterlab"], "venv": None, "commands": []})
+    answer = apply(installed, scheduler="auto", environment={"modules": ["jupyterlab"], "venv": None, "commands": []},
+                   poll_interval=0, second_hop="auto", node_names="short", node_host_keys="strict", relay_dir="/tmp/")
     assert not answer["changed"]
     assert (answer["script"], answer["connect"]) == ("%s/jupyter.slurm" % installed, "%s/jupyter_connect" % installed)
     assert answer["batch_dir"] == "%s/home/.jupyter/batch" % tmp_path and answer["site_dir"] == str(installed)
@@ -163,7 +164,9 @@ def test_a_user_is_told_what_is_there_and_writes_nothing(installed, tmp_path):
     ({"environment": {"modules": ["another"], "python": "python3.11"}}, "jupyter_modules, jupyter_python"), ({"scheduler": "torque"}, "jupyter_scheduler"),
     ({"environment": {"venv": "~/venv"}, "install": {"enabled": True}}, "jupyter_install:"),
     ({"batch_dir": "$SCRATCH/batch"}, r"jupyter_batch_dir is '\$SCRATCH/batch', .* it is '~/.jupyter/batch'"),
-    ({"job": {"config_dir": "~/mine"}}, "jupyter_config_dir")])
+    ({"job": {"config_dir": "~/mine"}}, "jupyter_config_dir"),
+    ({"poll_interval": 60, "second_hop": "auto", "node_names": "fqdn", "relay_dir": "/var/tmp"},
+     "^jupyter_node_names, jupyter_poll_interval, jupyter_relay_dir: ")])
 def test_what_would_have_no_effect_is_refused(installed, asked, says):
     with pytest.raises(Failure, match=says) as told:
         apply(installed, **asked)

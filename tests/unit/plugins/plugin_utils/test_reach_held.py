@@ -108,6 +108,16 @@ def test_a_tunnel_whose_ssh_is_gone_is_none_though_another_listens_at_its_port(h
     assert made.held("default", "asked") is None
 
 
+def test_what_another_process_is_at_work_on_is_not_waited_for(here):
+    made = here(VIEW)
+    told = here.state.load(here.key)["told"]
+    with here.state.locked(here.key):
+        assert made.held("default", "asked") is None
+        made.remember(VIEW, "another")
+    assert here.state.load(here.key)["told"] == told
+    assert made.held("default", "asked")
+
+
 @pytest.mark.parametrize("more", [
     {"successor": "8"}, {"renewals_left": 1}, {"renewal_problem": "refused"}, {"warning": {"message": "It ends soon"}},
     {"endpoint": {"kind": "tls", "address": "127.0.0.1", "port": 4000, "fingerprint": "f" * 64}}])

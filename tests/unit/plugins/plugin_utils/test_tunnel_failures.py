@@ -11,6 +11,7 @@ import sys
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import http_probe
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import laptop, reach, routes
+from ansible_collections.hpc.jupyter.plugins.plugin_utils import tunnel as tunnels
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.ssh_command import Connection
 from ansible_collections.hpc.jupyter.plugins.plugin_utils.tunnel import Tunnel, TunnelError
 
@@ -42,6 +43,16 @@ def test_a_damaged_installation_is_told_with_its_remedy(tmp_path, said, told):
         tunnel.open("relay", routes.Target.from_answer(READY))
     assert failure.value.cause == "installation"
     assert failure.value.message.endswith(told) and "ssh said" not in failure.value.message
+
+
+def test_a_tunnel_that_another_process_does_not_let_go_of_is_told_and_not_waited_for_endlessly(tmp_path, monkeypatch):
+    state = laptop.State(tmp_path / "state")
+    held = Tunnel(Connection("login"), "default", state)
+    monkeypatch.setattr(tunnels, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(Tunnel, "keeper_pid", lambda _: 4242)
+    with state.locked(held.key), pytest.raises(TunnelError) as failure:
+        held.open("relay", routes.Target.from_answer(READY))
+    assert failure.value.cause == "busy" and "'kill 4242' ends it" in failure.value.message
 
 
 @pytest.fixture

@@ -190,7 +190,8 @@ def test_the_end_of_the_job_is_announced_and_the_notice_goes_with_it(job, python
     stale.write_text("x\n(hpc.jupyter session s)\n")
     foreign = notebooks / "JUPYTER-ENDS-AT-00-01.txt"
     foreign.write_text("a user's own\n")
-    job.start(python, job={"walltime": 300, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
+    # Warned of in its last fifth, over in its last tenth: two seconds for a look.
+    job.start(python, job={"walltime": 20, "walltime_warnings": [600], "root_dir": "~/notebooks"}).await_phase("ready")
     assert not stale.exists()
     assert job.state()["ends"]
     wait_for(lambda: job.state().get("warning"), "the warning")
@@ -201,7 +202,10 @@ def test_the_end_of_the_job_is_announced_and_the_notice_goes_with_it(job, python
 
 def test_renewals_are_seen_to(job, python):
     program = "import sys, os\nopen(os.path.join(os.path.dirname(sys.argv[0]), 'calls'), 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
-    (job.batch / "program.pyz").write_text(program)
+    (job.batch / "program.pyz").write_text("import sys\nassert sys.flags.isolated\n" + program)
+    # What setup found on the login node, whatever Python the job's Jupyter has.
+    (job.batch / "python").write_text('#!/bin/sh\nexec %s "$@"\n' % sys.executable)
+    (job.batch / "python").chmod(0o700)
     job.write("record.json", {"renewals": 2})
     calls = job.batch / "calls"
     job.start(python, SLURM_JOB_ID="42").await_phase("ready")

@@ -9,7 +9,11 @@ from ansible_collections.hpc.jupyter.plugins.module_utils.keeper import walltime
 def test_the_end_of_the_job_is_a_duration_where_the_nodes_clock_is_hours_off():
     env = {"SLURM_JOB_START_TIME": "10000", "SLURM_JOB_END_TIME": "13600"}
     assert walltime.time_of_end(env, None, 10030.0) == (13600, 3570)
-    assert walltime.time_of_end(env, None, 50000.0) == (13600, 3600)
+    assert walltime.time_of_end(env, None, 10030.0, 2.0) == (13600, 3570), "a prolog took 28 seconds"
+    # The clock of the node is hours ahead, minutes ahead, or behind: the end is told by that clock.
+    assert walltime.time_of_end(env, None, 50000.0, 1.0) == (53599, 3599)
+    assert walltime.time_of_end(env, None, 10240.0, 1.0) == (13839, 3599)
+    assert walltime.time_of_end(env, None, 9000.0, 1.0) == (12599, 3599)
     assert walltime.time_of_end({"PBS_WALLTIME": "1800"}, 60, 1000.0) == (2800, 1800.0)
     assert walltime.time_of_end({}, 60, 1000.0) == (1060, 60.0)
     assert walltime.time_of_end({}, 60, 1000.0, 20.0) == (1040, 40.0), "what the job script took is gone"

@@ -314,6 +314,20 @@ def test_a_job_inherits_nothing_of_the_login_or_of_the_job_before(monkeypatch):
         assert changes[name] is None
 
 
+@pytest.mark.parametrize("option, refused", [("--clusters=other", True), ("-M other", True), ("--cluster other", True), ("--cluster-constraint=a", False)])
+def test_a_job_of_another_cluster_is_refused_for_it_would_look_as_if_it_had_ended(option, refused):
+    asking = resources()
+    asking.options = [option]
+    scheduler = slurm.Slurm(lambda *args, **more: base.Completed(0, "12\n", ""))
+    if not refused:
+        assert scheduler.submit(base.Submission("n", "s", "o", asking)) == "12"
+        return
+    for attempt in (lambda: scheduler.submit(base.Submission("n", "s", "o", asking)), lambda: scheduler.directives(asking, "n")):
+        with pytest.raises(base.Refused) as told:
+            attempt()
+        assert "jupyter_batch_options" in told.value.advice
+
+
 def test_directives_are_for_a_script_used_by_hand():
     asking = base.Resources(nodes=2, cores=2, memory=1 << 30, walltime=3600, queue="batch", options=["--constraint=a"])
     assert slurm.Slurm(None).directives(asking, "jupyter-default") == [
