@@ -236,7 +236,7 @@ def _request(arguments: dict) -> dict:
 def _nobody_to_ask() -> _Refused:
     return _Refused(
         "No password is set there, and there is no terminal to ask for one. Set jupyter_password, encrypted "
-        "('ansible-vault encrypt_string --name jupyter_password'), or a ready hash in jupyter_password_hash.", "no-password")
+        "('ansible-vault encrypt_string --prompt', which also asks for that name), or a ready hash in jupyter_password_hash.", "no-password")
 
 
 def _decision(state: str, hashed: str, there: list[str]) -> dict:

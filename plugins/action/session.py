@@ -29,6 +29,7 @@ class ActionModule(ProgramAction):
     """Launches, connects and stops sessions."""
 
     _for_who_logs_in = True
+    _takes_long = True
 
     def run(self, tmp=None, task_vars=None):
         """Run the task; its result is described in the module's RETURN."""
@@ -50,6 +51,7 @@ class ActionModule(ProgramAction):
             laptop.abandon()
 
     def _launch_from(self, laptop: reach.Laptop, arguments: dict, task_vars: dict) -> dict:
+        begun = time.monotonic()
         request = self._request(arguments, laptop)
         launching = arguments["state"] == "launched"
         verb = "launch" if launching else "look"
@@ -69,10 +71,10 @@ class ActionModule(ProgramAction):
                 f"What setup put on {host} is of another version of this collection than this launch. Run 'ansible-playbook hpc.jupyter.setup' again.")
         # A check tells what is, and what it is waits for is no part of that.
         if not first.get("would_submit") and not self._task.check_mode:
-            view = self._await(first, request, arguments, task_vars, shown, laptop)
+            view = self._await(first, begun, request, arguments, task_vars, shown, laptop)
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
                 first = self.program(verb, request, task_vars)
-                view = self._await(first, request, arguments, task_vars, shown, laptop)
+                view = self._await(first, begun, request, arguments, task_vars, shown, laptop)
         # So that what a play does with the tunnel does not fail where there is none.
         result = dict(_public(view, bool(first.get("changed"))), tunnel=reach.no_tunnel())
         differs = progress.differences(view, first.get("differs"))
@@ -116,10 +118,9 @@ class ActionModule(ProgramAction):
         return dict(_public(view, changed), tunnel=tunnel, msg=message)
 
     def _await(
-        self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
+        self, view: dict, begun: float, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
     ) -> dict:
         """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
-        begun = time.monotonic()
         waited = False
         while True:
             shown.show(view)
@@ -207,7 +208,7 @@ class ActionModule(ProgramAction):
         first = answer["sessions"][0] if answer["sessions"] else {}
         result = {
             "changed": changed,
-            "sessions": answer["sessions"],
+            "sessions": [{key: value for key, value in view.items() if key != "others"} for view in answer["sessions"]],
             "session": arguments["name"],
             "state": first.get("state", "none"),
             "job": first.get("job"),
@@ -234,7 +235,7 @@ def _has_desktop() -> bool:
 def _public(view: dict, changed: bool) -> dict:
     ours = (
         "fingerprint", "differs", "asked", "would_submit", "set_up", "rehearsal", "relay_dir", "outdated", "connect", "node_name",
-        "control", "endpoint_of_site",
+        "control", "endpoint_of_site", "others",
     )
     result = {key: value for key, value in view.items() if key not in ours}
     return dict(result, changed=changed)

@@ -26,7 +26,7 @@ class ActionModule(ProgramAction):
         tunnels = reach.tunnels(self.login_variables(task_vars), self._connection)
         answer = self.program("info", {**place(arguments), "sessions": arguments["names"], "check": self._task.check_mode}, task_vars)
         sessions = [dict(view, tunnel=tunnels(view["session"])) for view in answer["sessions"]]
-        table = progress.table(sessions)
+        table = progress.table(sessions, answer["set_up"])
         if arguments["table"]:
             self._display.display(progress.headed("\n".join(table), task_vars))
         return {"changed": False, "sessions": sessions, "table": table}

@@ -29,7 +29,7 @@ def apply(request):
         ``renewals``, ``mail``, ``poll_interval``, ``connect_hint`` (str, the command for the laptop, with /RELAY_DIR for
         the relay directory), ``relay_dir`` (str, where that is made), ``node_host_keys``, ``second_hop``, ``node_names``,
         ``preflight`` (bool), ``check`` (bool).
-    :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``script``, ``batch_dir``, ``connect``.
+    :returns: dict: ``changed``, ``diff``, ``scheduler``, ``jupyter`` (versions), ``script``, ``batch_dir``, ``connect``, ``warnings``.
     :raises Failure: with nothing changed, when a session could not work.
     """
     for_all = request.get("scope") == "site"
@@ -97,6 +97,8 @@ def apply(request):
         (site.python, _python_wrapper(for_all).encode("utf-8"), to_run),
         (site.facts_path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode("utf-8"), to_read),
     ]
+    # About one that is as it was, setup asked when it was new.
+    warnings = [] if for_all or files.read_text(script_path) == script else _rehearsed(scheduler, resources, script)
     changed, diff = _write(wanted, (lambda: _directories(site, for_all, connect_path)) if not request.get("check") else None)
     if not for_all and _forget_old_keeper(site, request.get("check")):
         changed, diff = True, diff + [_difference(site.old_keeper, b"(an earlier version)\n", b"")]
@@ -111,7 +113,20 @@ def apply(request):
         "batch_dir": batch_dir,
         "site_dir": site.shared,
         "connect": connect_path,
+        "warnings": warnings,
     }
+
+
+def _rehearsed(scheduler, resources, script):
+    """Return what is to be told of a job as it is set up here (list of str): that a launch would be refused."""
+    try:
+        scheduler.rehearse(base.Submission("jupyter-default", os.devnull, os.devnull, resources), script)
+    except base.Refused as error:
+        said = " ".join(sentence(part) for part in (error.message, error.advice) if part)
+        return ["A launch as it is set up here would be refused: %s (A launch can also say otherwise, with -e.)" % said]
+    except base.Unreachable:
+        pass
+    return []
 
 
 def _relay_dir(request, site):
@@ -255,7 +270,7 @@ def _write(wanted, make_directories):
         make_directories()
         for path, before, data, mode in different:
             # One of the same name that the user wrote by hand is kept.
-            ours = before is None or b"hpc.jupyter" in before or b"hpc_jupyter" in before
+            ours = before is None or b"hpc.jupyter" in before or b"hpc_jupyter" in before or b'"scheduler_asked"' in before
             # With its mode at once: others may be reading it.
             files.write_atomically(path, data, mode=mode, backup=not ours)
             os.chmod(os.path.realpath(path), mode)

@@ -126,11 +126,15 @@ class Progress(object):
 
 
 class Ended(Exception):
-    """The relay is over, with this exit status."""
+    """The relay is over, with this exit status.
 
-    def __init__(self, status):
+    :ivar by: the number of the signal that ended it, or None.
+    """
+
+    def __init__(self, status, by=None):
         super(Ended, self).__init__(status)
         self.status = status
+        self.by = by
 
 
 class Relay(object):
@@ -366,6 +370,8 @@ class Relay(object):
                               "the login node's own disk and run setup." % (self.path, error.strerror or error), "relay-dir")
             return self._follow_on()
         except Ended as ended:
+            if ended.by == signal.SIGTERM:
+                self.progress.say("replaced", "another tunnel took over %s, or somebody ended this one." % self.path)
             return ended.status
         except Failure as error:
             self.progress.say("error", error.message, cause=error.cause)
@@ -647,8 +653,8 @@ def main(argv):
         return NOT_RUNNING
 
 
-def _end(_number, _frame):
-    raise Ended(LAPTOP_GONE)
+def _end(number, _frame):
+    raise Ended(LAPTOP_GONE, by=number)
 
 
 def _drop_stdout():

@@ -157,7 +157,7 @@ class Site(object):
                 "hpc.jupyter.setup' for an installation of your own." % (self.facts_path, self.shared), "not-set-up")
         if facts is None:
             raise Failure(
-                "%s is missing or damaged: this account is not set up yet. Nothing was submitted. "
+                "This account is not set up yet (%s is missing or damaged). Nothing was submitted. "
                 "Run 'ansible-playbook hpc.jupyter.setup' with the same inventory first." % self.facts_path,
                 "not-set-up",
             )

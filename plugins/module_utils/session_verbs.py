@@ -17,7 +17,7 @@ REMEMBERED = 7 * 86400
 
 
 def launch(request):
-    """Verb: adopt or submit, then wait for the first news.
+    """Verb: adopt, or submit and wait for the first news.
 
     :param request: dict with ``batch_dir``, ``session``, and optionally ``site_dir``, ``resources``, ``job``
         (overrides of job.json), ``renewals``, ``mail``, ``check``, ``hold`` (seconds).
@@ -28,7 +28,9 @@ def launch(request):
     view, changed = launching.start(session, request)
     if waits(view) and not request.get("check"):
         kept = dict((key, view.get(key)) for key in ("adopted", "differs"))
-        view = dict(waiting.for_news(session, fingerprint(view), request.get("hold", 0), submitted=not kept["adopted"]), **kept)
+        # How one is that was there, is news itself.
+        hold = 0 if kept["adopted"] else request.get("hold", 0)
+        view = dict(waiting.for_news(session, fingerprint(view), hold, submitted=not kept["adopted"]), **kept)
     config_dir = session.known_facts.get("job", {}).get("config_dir")
     return dict(view, changed=changed, fingerprint=fingerprint(view), outdated=_is_outdated(session, request),
                 config_dir=config_dir and expand("jupyter_config_dir", config_dir))
@@ -48,7 +50,15 @@ def look(request):
     """
     session = Session(Site.of_request(request), request["session"])
     view = waiting.for_news(session, request.get("seen"), request.get("hold", 0), told=request.get("asked"))
-    return dict(view, fingerprint=fingerprint(view))
+    return dict(view, fingerprint=fingerprint(view), others=_others(session.site, view))
+
+
+def _others(site, view):
+    """Return the names of the user's sessions that have a job, where one was named that has none and never had: a slip, most likely."""
+    if view["state"] != "none" or view["jobs"]:
+        return []
+    records = ((name, Session(site, name).record()) for name in site.session_names())
+    return [name for name, record in records if record.get("job") and not record.get("over")]
 
 
 def info(request):
@@ -111,7 +121,7 @@ def stop(request):
     site, passive = Site.of_request(request), bool(request.get("check"))
     if request.get("session"):
         view, changed = stopping.stop(Session(site, request["session"], passive), request)
-        return {"sessions": [view], "changed": changed, "not_stopped": []}
+        return {"sessions": [dict(view, others=_others(site, view))], "changed": changed, "not_stopped": []}
     views, any_changed, not_stopped = [], False, []
     sessions = [Session(site, name, passive) for name in site.session_names()]
     for session, outcome in _each(sessions, lambda session: stopping.stop(session, request)):

@@ -237,6 +237,12 @@ connect:
   returned: success
   type: str
   sample: /home/carol/.jupyter_connect
+warnings:
+  description: Why the scheduler would refuse a session as it is set up; asked where it can be, and where the job script is new.
+  returned: success, with O(scope=user) and without O(site_dir)
+  type: list
+  elements: str
+  sample: []
 cause:
   description: One word for programs, on failure.
   returned: failure

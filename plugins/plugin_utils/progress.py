@@ -68,6 +68,11 @@ def describe(view: dict) -> str:
     return f"{state}: {job}" + (f", {reason}" if reason else "")
 
 
+def _others(view: dict) -> int:
+    """Return how many nodes a session has besides that of its server, 0 while it has none."""
+    return max(0, ((view.get("resources") or {}).get("nodes") or 1) - 1) if view.get("node") else 0
+
+
 def waits(view: dict) -> bool:
     """Tell whether a session may get ready by itself: it waits, starts, or is on its way to its next job."""
     return view["state"] in ("queued", "held", "starting") or view["state"] == "ending" and bool(view.get("successor"))
@@ -143,8 +148,14 @@ def problem(view: dict, launching: bool) -> str | None:
         )
     if not launching and state in ("none", "finished", "ending"):
         why = f" {sentence(reason)}" if reason else ""
-        return f"Session '{name}' is not running.{why} Start it with {playbook('launch', name)}."
+        return f"Session '{name}' is not running.{why} Start it with {playbook('launch', name)}.{_running([view])}"
     return None
+
+
+def _running(views: list[dict]) -> str:
+    """Return a sentence on the sessions that there are instead of one that never was."""
+    others = [other for view in views for other in view.get("others") or ()]
+    return f" Running or queued: {', '.join(others)} (jupyter_session)." if others else ""
 
 
 def next_steps(view: dict) -> str:
@@ -184,18 +195,16 @@ def differences(view: dict, differs: dict | None) -> list[str]:
             return base.clock(value)
         return printable(" ".join(value) if isinstance(value, list) else str(value))
 
-    counted = {"nodes": "nodes", "cores": "cores", "gpus": "GPUs", "renewals": "renewals"}
     found = []
     for resource, (has, asked) in sorted((differs or {}).items()):
         if resource == "settings":
             found.append("other settings")
             continue
-        has, asked = written(resource, has), written(resource, asked)
-        found.append(f"{has} {counted[resource]}, not {asked}" if resource in counted else f"{resource} {has}, not {asked}")
+        found.append(f"{resource} {written(resource, has)} (asked for: {written(resource, asked)})")
     if not found:
         return []
     where = "queued" if view["state"] in ("queued", "held") else "running"
-    return [f"Note: the {where} session has {' and '.join(found)}; stop and launch to change that."]
+    return [f"Note: the {where} session has {', '.join(found)}. To change that, {playbook('stop', view['session'])}, then launch again."]
 
 
 def ready(view: dict, tunnel: dict, emit: bool = False) -> str:
@@ -204,7 +213,8 @@ def ready(view: dict, tunnel: dict, emit: bool = False) -> str:
     :param emit: whether a command for a person to type was asked for.
     """
     left = f" for {duration(view['time_left'])}" if view.get("time_left") else ""
-    lines = [f"Session '{view['session']}' runs on {view['node']}{left} (job {view['job']}, route {tunnel['route']})."]
+    others = f" and {_others(view)} more node{'s' * (_others(view) > 1)}" if _others(view) else ""
+    lines = [f"Session '{view['session']}' runs on {view['node']}{others}{left} (job {view['job']}, route {tunnel['route']})."]
     lines += [f"Note: {note}." for note in tunnel["notes"]]
     if tunnel["open"] and emit:
         lines += [
@@ -229,7 +239,7 @@ def stopped(views: list[dict], check: bool = False, name: str | None = None) -> 
         f"'{view['session']}' (job {view['job']})" for view in views
         if (view["state"] not in ("none", "finished", "failed") if check else view["state"] == "stopped")
     ]
-    none = f"Session '{name}' was not running." if name else "No session was running."
+    none = f"Session '{name}' was not running.{_running(views)}" if name else "No session was running."
     return f"{'Would end' if check else 'Ended'}: {', '.join(ended)}." if ended else none
 
 
@@ -245,8 +255,13 @@ def notify(view: dict, url: str) -> None:
             return
 
 
-def table(views: list[dict]) -> list[str]:
-    """Return the sessions as lines of text, in columns."""
+def table(views: list[dict], set_up: bool = True) -> list[str]:
+    """Return the sessions as lines of text, in columns.
+
+    :param set_up: whether the account can have any.
+    """
+    if not views and not set_up:
+        return ["No sessions: this account is not set up yet. Run 'ansible-playbook hpc.jupyter.setup' first."]
     if not views:
         return ["No sessions. Start one with 'ansible-playbook hpc.jupyter.launch'."]
     rows = [("SESSION", "STATE", "JOB", "NODE", "LEFT", "CORE-HOURS", "TUNNEL", "NOTE")]
@@ -260,7 +275,7 @@ def table(views: list[dict]) -> list[str]:
             note = ", ".join(filter(None, [note, f"goes on in job {view['successor']}"]))
         tunnel = view.get("tunnel") or {}
         rows.append((
-            view["session"], view["state"], str(view.get("job") or "-"), view.get("node") or "-",
+            view["session"], view["state"], str(view.get("job") or "-"), (view.get("node") or "-") + (f" +{_others(view)}" if _others(view) else ""),
             duration(view["time_left"]) if view.get("time_left") is not None else "-",
             f"{view['core_hours']:.2f}" if view.get("core_hours") is not None else "-",
             tunnel.get("url") or "-" if tunnel.get("up") else "-", note,

@@ -20,6 +20,7 @@ import shlex
 import zlib
 from collections.abc import Callable
 
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
@@ -203,12 +204,19 @@ class ProgramAction(ActionBase):
     _site_dir: str | None = None
     #: Whether it concerns tunnels, which log in without any become: then that would mix two accounts up.
     _for_who_logs_in = False
+    #: Whether it may wait with the person, who is to be told of a slip before that.
+    _takes_long = False
 
     def run(self, tmp=None, task_vars=None):
         """Begin a task."""
         for name, nearest in misspelt(task_vars or ()):
-            # Ansible shows the same warning once, however many hosts and tasks there are.
-            self._display.warning(f"The variable {name} is none of this collection's and has no effect on it. Was {nearest} meant?")
+            text = f"The variable {name} is none of this collection's and has no effect on it. Was {nearest} meant?"
+            if self._takes_long:
+                # Newer cores keep a warning back until the task has ended.
+                self._display.display(f"[WARNING]: {text}", color=C.COLOR_WARN)
+            else:
+                # Ansible shows the same warning once, however many hosts and tasks there are.
+                self._display.warning(text)
         return super().run(tmp, task_vars)
 
     def program(self, verb: str, request: dict, task_vars: dict) -> dict:
@@ -410,7 +418,9 @@ def reach_failure(error: AnsibleConnectionFailure, host: str) -> dict:
     said = sentence(error)
     if _NEVER_IN.search(said):
         left = f"Nothing was changed on {host}. Make a plain ssh to it work, then run this again."
-        if re.search(r"\.example\.org\b", said, re.I):
+        if re.search(r"could not resolve", said, re.I):
+            left = f"Nothing was changed on {host}. Correct the name in the inventory (ansible_host, or the host's own), then run this again."
+        if re.search(r"\.example(\.(org|com|net))?\b", said, re.I):
             left = "It is the name that an inventory has before it is edited: put your login node's own in its place, and whatever else is in capitals."
     else:
         left = f"The connection to {host} broke, and how far this step had come is not known. Run it again: nothing is done twice."

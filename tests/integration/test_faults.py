@@ -77,7 +77,7 @@ def test_a_job_cancelled_by_hand(person, cluster):
     assert "not running" in seen
     table = person.run("status").succeeded().of("session_info")["table"]
     assert "cancelled" in table[1]
-    left = person.left()
+    left = person.left().replace(", a tunnel", ", a dead tunnel")
     again = launch(person)
     assert again["job"] != first["job"] and again["tunnel"]["url"] == first["tunnel"]["url"]
     record("Job cancelled by hand", seen, left, "launch starts a new job, at the same local address")

@@ -301,7 +301,7 @@ def test_a_session_that_is_there_is_told_as_it_is_and_reached_from_a_second_lapt
     person.run("setup").succeeded()
     first = launch(person, jupyter_cores=2)
     again = person.run("launch", jupyter_cores=1, jupyter_tunnel="emit").succeeded()
-    assert "has 2 cores, not 1" in again.message and "open on this laptop already" in again.message
+    assert "has cores 2 (asked for: 1)" in again.message and "open on this laptop already" in again.message
     # What is recorded in the connect tool is what it prints; the port is that of setup, free here as on a second laptop.
     said = cluster.shell("~/.jupyter_connect </dev/null; head -n 9 ~/.jupyter_connect")
     command = next(line.strip() for line in said.splitlines() if line.startswith("    ssh "))

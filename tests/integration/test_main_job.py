@@ -124,7 +124,7 @@ def test_a_session_at_hand_costs_no_login_and_one_that_was_is_found_to_be_over(a
     same = ("session", "state", "job", "node", "ends", "resources", "log")
     assert {name: again[name] for name in same} == {name: first[name] for name in same} and again["tunnel"]["url"] == first["tunnel"]["url"]
     # What the login node alone can tell is asked of it.
-    assert "has 1 cores, not 2" in laptop.run("launch", jupyter_tunnel="open", jupyter_cores=2).succeeded().message
+    assert "has cores 1 (asked for: 2)" in laptop.run("launch", jupyter_tunnel="open", jupyter_cores=2).succeeded().message
     assert logins() > before
     account.shell(f"scancel {first['job']}")
     until(lambda: not account.jobs(), "the end of the job")

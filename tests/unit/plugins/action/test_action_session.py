@@ -127,9 +127,9 @@ def test_a_launch_that_says_no_endpoint_asks_for_none(run):
 
 def test_a_launch_that_finds_a_session_says_what_it_asked_for_in_vain(run):
     result = run(Login(launch=dict(SOCKET, differs={"cores": [4, 2]})))
-    assert "has 4 cores, not 2" in result["msg"] and "has 4 cores, not 2" in said(run.action) and "differs" not in result
+    assert "has cores 4 (asked for: 2)" in result["msg"] and "has cores 4 (asked for: 2)" in said(run.action) and "differs" not in result
     queued = dict(SOCKET, state="queued", endpoint=None, differs={"cores": [4, 2]})
-    assert "queued session has 4 cores, not 2" in run(Login(launch=queued), wait_timeout=0)["msg"]
+    assert "queued session has cores 4 (asked for: 2)" in run(Login(launch=queued), wait_timeout=0)["msg"]
 
 
 def test_a_session_whose_tunnel_is_held_is_told_as_it_was_without_a_login(run, laptop, browser, monkeypatch):

@@ -16,7 +16,7 @@ def test_the_table_of_one_of_several_hosts_is_shown_under_its_name(monkeypatch, 
     task = MagicMock(args={"table": True}, async_val=0, check_mode=False, diff=False)
     action = session_info.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
     view = {"session": "one", "state": "ready", "job": "7", "node": "node1", "time_left": None}
-    action.program = lambda *_: {"sessions": [view]}
+    action.program = lambda *_: {"sessions": [view], "set_up": True}
     action._display = MagicMock()
     table = action.run(task_vars={"inventory_hostname": "login1", "ansible_play_hosts_all": hosts})["table"]
     assert len(table) == 2

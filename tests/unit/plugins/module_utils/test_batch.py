@@ -32,3 +32,25 @@ def test_the_command_for_the_laptop_is_kept_as_the_connect_tool_says_it(home):
     facts = json.loads((home / ".jupyter/batch/site.json").read_text())
     assert facts["connect_hint"] == "ssh -L 127.0.0.1:8888:%s/default-manual.sock login" % facts["relay_dir"]
     assert "#     %s\n" % facts["connect_hint"] in (home / ".jupyter_connect").read_text()
+
+
+def test_a_job_that_would_be_refused_is_told_where_the_script_is_new(home):
+    def told(**request):
+        return apply(**request)["warnings"]
+
+    refused = dict(resources={"queue": "gpu"})
+    for check in (True, False):
+        (warning,) = told(check=check, **refused)
+        assert warning.startswith("A launch as it is set up here would be refused: the local scheduler has no queue. Unset jupyter_queue")
+    assert told(**refused) == [] and told() == []
+
+
+def test_a_connect_tool_in_a_directory_that_is_not_there_yet(home):
+    apply(connect_path="~/bin/connect")
+    assert (home / "bin/connect").exists()
+
+
+def test_no_copies_are_kept_of_what_setup_alone_writes(home):
+    for modules in (["a"], ["b"], ["c"]):
+        apply(environment={"modules": modules})
+    assert not [path.name for path in (home / ".jupyter/batch").iterdir() if path.name.endswith("~")]

@@ -100,6 +100,17 @@ def test_a_session_whose_files_can_not_be_read_hides_none_of_the_others(listed, 
     assert name in reason and "run this again" in reason
 
 
+def test_a_name_that_never_was_is_told_from_those_that_have_a_job(listed, tmp_path):
+    make, _listed = listed
+    make("big", job="8")
+    make("done", job="9", over={"id": "9", "state": "finished"})
+    make("ended", jobs=["7"], ended=time.time())
+    batch = {"batch_dir": str(tmp_path)}
+    assert session_verbs.stop(dict(batch, session="bigg"))["sessions"][0]["others"] == ["big"]
+    assert session_verbs.look(dict(batch, session="bigg"))["others"] == ["big"]
+    assert session_verbs.stop(dict(batch, session="ended"))["sessions"][0]["others"] == []
+
+
 def test_a_submission_that_was_cut_off_is_listed_for_there_may_be_a_job(listed):
     make, listed = listed
     make("cut", submitting=True)

@@ -51,16 +51,36 @@ def test_a_tunnel_that_is_open_here_is_no_command_to_type_here():
 
 
 @pytest.mark.parametrize("differs, said", [
-    ({"cores": [4, 2]}, "the running session has 4 cores, not 2;"),
-    ({"queue": [None, "gpu"]}, "queue not set, not gpu;"),
-    ({"memory": [4 << 30, 512 << 20], "walltime": [3600, 5400]}, "memory 4G, not 512M and walltime 01:00:00, not 01:30:00;"),
-    ({"options": [["-C a"], ["-C b"]]}, "options -C a, not -C b;"),
-    ({"renewals": [None, 2], "mail": ["a@b.c", None]}, "mail a@b.c, not none and 0 renewals, not 2;"),
-    ({"idle_timeout": [3600, 0], "settings": [None, None]}, "idle_timeout 3600 s, not never and other settings;"),
-    ({"endpoint": ["socket", "tls"], "root_dir": ["~", "/scratch/\x1b[2Jc"]}, "endpoint socket, not tls and root_dir ~, not /scratch/c;")])
+    ({"cores": [4, 2]}, "the running session has cores 4 (asked for: 2)."),
+    ({"queue": [None, "gpu"]}, "queue not set (asked for: gpu)."),
+    ({"memory": [4 << 30, 512 << 20], "walltime": [3600, 5400]}, "memory 4G (asked for: 512M), walltime 01:00:00 (asked for: 01:30:00)."),
+    ({"options": [["-C a"], ["-C b"]]}, "options -C a (asked for: -C b)."),
+    ({"renewals": [None, 2], "mail": ["a@b.c", None]}, "mail a@b.c (asked for: none), renewals 0 (asked for: 2)."),
+    ({"idle_timeout": [3600, 0], "settings": [None, None]}, "idle_timeout 3600 s (asked for: never), other settings."),
+    ({"endpoint": ["socket", "tls"], "root_dir": ["~", "/scratch/\x1b[2Jc"]}, "endpoint socket (asked for: tls), root_dir ~ (asked for: /scratch/c)."),
+])
 def test_a_launch_says_what_the_session_that_it_found_does_not_have(differs, said):
-    (line,) = progress.differences(dict(VIEW, state="ready"), differs)
-    assert said in line and "stop and launch" in line
+    (line,) = progress.differences(dict(VIEW, state="ready", session="big"), differs)
+    assert said in line and line.endswith("To change that, 'ansible-playbook hpc.jupyter.stop -e jupyter_session=big', then launch again.")
+
+
+def test_a_session_of_several_nodes_is_shown_as_one():
+    view = dict(READY, state="ready", resources={"nodes": 3})
+    assert "runs on node1 and 2 more nodes" in progress.ready(view, TUNNEL) and " node1 +2 " in progress.table([view])[1]
+    one = dict(view, resources={"nodes": 1})
+    assert "more" not in progress.ready(one, TUNNEL) and "+" not in progress.table([one])[1]
+
+
+def test_a_name_that_no_session_has_is_answered_with_those_that_there_are():
+    slip = dict(LOST, session="bigg", others=["big", "default"])
+    said = " Running or queued: big, default (jupyter_session)."
+    assert progress.stopped([slip], name="bigg") == "Session 'bigg' was not running." + said
+    assert progress.problem(slip, launching=False).endswith(said)
+    assert "Running or queued" not in progress.stopped([dict(slip, others=[])], name="bigg")
+
+
+def test_no_sessions_of_an_account_that_is_not_set_up_are_not_to_be_launched():
+    assert "hpc.jupyter.setup" in progress.table([], set_up=False)[0] and "hpc.jupyter.launch" in progress.table([])[0]
 
 
 def test_a_launch_that_finds_what_it_asked_for_says_nothing():

@@ -233,5 +233,7 @@ def test_an_inventory_that_was_not_edited_is_told_from_a_network_that_is_down():
         error = AnsibleConnectionFailure(f"Failed to connect to the host via ssh: ssh: Could not resolve hostname {host}: Name or service not known")
         return remote.reach_failure(error, host)["msg"]
 
-    assert "put your login node's own" in said("login.example.org") and "plain ssh" not in said("login.example.org")
-    assert "plain ssh" in said("login.cluster.example") and "put your" not in said("login.cluster.example")
+    # Those of the inventory's examples and of the README.
+    for host in ("login.example.org", "login.cluster.example"):
+        assert "put your login node's own" in said(host) and "Correct the name" not in said(host)
+    assert "Correct the name" in said("logni.site.org") and "put your" not in said("logni.site.org")
