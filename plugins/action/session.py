@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import time
-import webbrowser
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
@@ -107,6 +106,8 @@ class ActionModule(ProgramAction):
     ) -> dict:
         """Tell of a session that can be used now; return the result."""
         if arguments["tunnel"] == "browser" and tunnel["open"] and not self._task.check_mode:
+            import webbrowser
+
             # A browser that can't be started is no reason to fail: the address is printed below.
             if not _has_desktop() or not webbrowser.open(tunnel["url"]):
                 tunnel["notes"].append("no browser could be opened here")

@@ -10,7 +10,6 @@ import collections
 import hashlib
 import re
 import socket
-import ssl
 
 from .files import printable
 
@@ -43,6 +42,8 @@ def _connect(address, timeout):
 
 def _tls(connection, fingerprint, cafile):
     """Wrap a connection in TLS and return it with the reason for distrust, or None."""
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -91,6 +92,9 @@ def ask(address, session_id, base_url="/", tls=False, fingerprint=None, cafile=N
         return Answer("nothing", printable(error.strerror or error))
     try:
         if tls:
+            # It takes a while to load, which a launch by way of a socket need not wait for.
+            import ssl
+
             try:
                 connection, distrust = _tls(connection, fingerprint, cafile)
             except ssl.SSLError as error:

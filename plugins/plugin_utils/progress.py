@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import playbook, sentence
 from ansible_collections.hpc.jupyter.plugins.module_utils.files import printable
-from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
 
 # Seconds in the queue after which a person looks elsewhere and is to be told.
 NOTABLE_WAIT = 10.0
@@ -192,6 +191,9 @@ def differences(view: dict, differs: dict | None) -> list[str]:
         if resource == "memory":
             return f"{value // 1024**3}G" if value % 1024**3 == 0 else f"{value // 1024**2}M"
         if resource == "walltime":
+            # Ansible compiles it at each start, which most launches need not wait for.
+            from ansible_collections.hpc.jupyter.plugins.module_utils.schedulers import base
+
             return base.clock(value)
         return printable(" ".join(value) if isinstance(value, list) else str(value))
 

@@ -14,6 +14,28 @@ import sys
 from .processes import die_with_parent
 
 
+# Allocations between two looks for garbage: more than a start has, and as many as are cheap in a server that runs.
+_STARTING, _RUNNING = (500000, 20, 20), (50000, 20, 20)
+
+
+def _collect_seldom():
+    """Look for no garbage during the start: it makes objects by the hundred thousand and drops hardly any, and to look took a fifth of it."""
+    try:
+        gc.callbacks.append(_started)
+        gc.set_threshold(*_STARTING)
+    except AttributeError:  # Python 2.7
+        gc.set_threshold(*_RUNNING)
+
+
+def _started(phase, _info):
+    """After the first look for garbage: what the start has left stays, and need not be looked through again."""
+    if phase == "stop":
+        gc.callbacks.remove(_started)
+        gc.set_threshold(*_RUNNING)
+        if hasattr(gc, "freeze"):
+            gc.freeze()
+
+
 def serve(program, module, config):
     """Run a Jupyter application with the settings of a directory before all others.
 
@@ -25,8 +47,7 @@ def serve(program, module, config):
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     die_with_parent()
-    # A start makes objects by the hundred thousand and drops hardly any: looking for garbage all the while took a sixth of it.
-    gc.set_threshold(50000, 20, 20)
+    _collect_seldom()
     sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != program]
     sys.argv[:] = [module]
     try:

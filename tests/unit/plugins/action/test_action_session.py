@@ -91,7 +91,7 @@ def browser(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(session.sys, "platform", "linux")
     opened = []
-    monkeypatch.setattr(session.webbrowser, "open", lambda url: opened.append(url) or True)
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
     return opened
 
 
