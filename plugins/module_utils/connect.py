@@ -9,10 +9,11 @@ It makes the unix socket PATH, to which the laptop's ``ssh -L PORT:PATH login`` 
 the session, on whatever node that runs now: after a renewal the socket is connected with the next node.
 It ends when its standard input does, which is when the laptop's ssh does, and leaves nothing behind.
 
-Exit status: 0 the laptop went away; 2 wrong usage; 3 the session is over; 4 the session is not running; 5 the node can't
-be reached; 6 the socket can't be made.
+Exit status: 0 the laptop went away, or another relay took over the socket; 2 wrong usage; 3 the session is over; 4 the session
+is not running; 5 the node can't be reached; 6 the socket can't be made.
 With ``--machine`` each line on standard output is a JSON object: {"event": "queued|starting|ready|lost|moved|over|
-not-running|unreachable|error|beat|view|listening", "text": ..., of "ready" also "node", "hop", "id", of "view" the "view"}.
+not-running|unreachable|replaced|error|beat|view|listening", "text": ..., of "ready" also "node", "hop", "id", of "view" the
+"view"}.
 """
 
 import argparse

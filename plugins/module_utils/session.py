@@ -140,7 +140,6 @@ class Session(object):
 
         What is to be noted or done then is left to a later look where somebody is at work on the session.
 
-
         :param jobs: dict by id, when the scheduler was asked already.
         :returns: (base.Job or None, record), the record rewritten if the session moved on.
         """
