@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.hpc.jupyter.plugins.module_utils.failure import sentence
@@ -50,7 +49,6 @@ class ActionModule(ProgramAction):
             laptop.abandon()
 
     def _launch_from(self, laptop: reach.Laptop, arguments: dict, task_vars: dict) -> dict:
-        begun = time.monotonic()
         request = self._request(arguments, laptop)
         launching = arguments["state"] == "launched"
         verb = "launch" if launching else "look"
@@ -70,10 +68,10 @@ class ActionModule(ProgramAction):
                 f"What setup put on {host} is of another version of this collection than this launch. Run 'ansible-playbook hpc.jupyter.setup' again.")
         # A check tells what is, and what it is waits for is no part of that.
         if not first.get("would_submit") and not self._task.check_mode:
-            view = self._await(first, begun, request, arguments, task_vars, shown, laptop)
+            view = self._await(first, request, arguments, task_vars, shown, laptop)
             if launching and view.get("cause") == "certificate" and self._renew_certificate(first, arguments, task_vars, shown):
                 first = self.program(verb, request, task_vars)
-                view = self._await(first, begun, request, arguments, task_vars, shown, laptop)
+                view = self._await(first, request, arguments, task_vars, shown, laptop)
         # So that what a play does with the tunnel does not fail where there is none.
         result = dict(_public(view, bool(first.get("changed"))), tunnel=reach.no_tunnel())
         differs = progress.differences(view, first.get("differs"))
@@ -119,13 +117,13 @@ class ActionModule(ProgramAction):
         return dict(_public(view, changed), tunnel=tunnel, msg=message)
 
     def _await(
-        self, view: dict, begun: float, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
+        self, view: dict, request: dict, arguments: dict, task_vars: dict, shown: progress.Progress, laptop: reach.Laptop
     ) -> dict:
         """Wait until the session is ready, lost or the wait limit is up, showing each change; return the last view."""
         waited = False
         while True:
             shown.show(view)
-            left = arguments["wait_timeout"] - (time.monotonic() - begun)
+            left = arguments["wait_timeout"] - shown.seconds
             # A scheduler that goes silent meanwhile does not end the wait: its job is most likely there.
             waited = progress.waits(view) or waited and view["state"] == "unknown"
             if not waited or view["hopeless"] or left <= 0:

@@ -122,8 +122,7 @@ def _rehearsed(scheduler, resources, script):
     try:
         scheduler.rehearse(base.Submission("jupyter-default", os.devnull, os.devnull, resources), script)
     except base.Refused as error:
-        said = " ".join(sentence(part) for part in (error.message, error.advice) if part)
-        return ["A launch as it is set up here would be refused: %s (A launch can also say otherwise, with -e.)" % said]
+        return ["A launch as it is set up here would be refused: %s (A launch can also say otherwise, with -e.)" % error.told]
     except base.Unreachable:
         pass
     return []
@@ -162,7 +161,7 @@ def _directives(scheduler, resources):
     try:
         return scheduler.directives(resources, "jupyter-default")
     except base.Refused as error:
-        raise Failure("%s %s Nothing was changed." % (sentence(error), error.advice), "bad-resources")
+        raise Failure("%s Nothing was changed." % error.told, "bad-resources")
 
 
 def _job(request):

@@ -311,8 +311,7 @@ def _hand_in(session, record, resources, before):
 
 
 def _refused(did, error):
-    said = " ".join(sentence(part) for part in (error.message, error.advice) if part)
-    return Failure("The scheduler %s the job: %s Nothing was submitted." % (did, said), "refused", scheduler_rc=error.rc)
+    return Failure("The scheduler %s the job: %s Nothing was submitted." % (did, error.told), "refused", scheduler_rc=error.rc)
 
 
 def _forget(session, before):

@@ -91,6 +91,11 @@ class Progress:
         self.waited = False
         self._told = False
 
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._begun
+
     def say(self, text: str) -> None:
         """Show a line."""
         self._display(f"[{self._host}] {printable(text)}")
@@ -99,13 +104,12 @@ class Progress:
         """Show a session's state if it is news."""
         text = describe(view)
         if text != self._last:
-            since = time.monotonic() - self._begun
-            self.say(text + (f" (after {duration(since)})" if self._last and since > 5 else ""))
+            self.say(text + (f" (after {duration(self.seconds)})" if self._last and self.seconds > 5 else ""))
         if view["state"] in ("queued", "held") and not self._told:
             # Now, for at a Ctrl-C newer cores end the task before it could say anything.
             self.say(f"Ctrl-C leaves job {view['job']} in the queue: {_continue(view)}")
             self._told = True
-        self.waited = self.waited or (view["state"] in ("queued", "held") and time.monotonic() - self._begun > NOTABLE_WAIT)
+        self.waited = self.waited or (view["state"] in ("queued", "held") and self.seconds > NOTABLE_WAIT)
         self._last = text
 
     def finish(self, text: str) -> None:

@@ -46,6 +46,14 @@ def until(condition: Callable, what: str, patience: float = PATIENCE):
         time.sleep(0.1)
 
 
+def runs(pid: int) -> bool:
+    """Tell whether a process runs; one that ended, of which init has not taken notice yet, does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def free_port() -> int:
     """Return a port of this machine that nothing listens on."""
     with socket.socket() as probe:

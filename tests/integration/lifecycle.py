@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.plugin_utils import remote
-from harness import PASSWORD, PATIENCE, ROOT, Cluster, Controller, Run, _parse, free_port, until
+from harness import PASSWORD, PATIENCE, ROOT, Cluster, Controller, Run, _parse, free_port, runs, until
 
 PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 LONG = 180.0  # seconds; what a scheduler takes to notice something
@@ -51,9 +51,7 @@ class Person(Controller):
         """What is left of all sessions, in words: jobs at the scheduler, tunnels of this laptop."""
         jobs = len(self.cluster.jobs())
         known = [json.loads(path.read_text()) for path in pathlib.Path(self.environment["XDG_STATE_HOME"], "hpc.jupyter", "tunnels").glob("*.json")]
-        # Of one that ended, init may not have taken notice yet: its command line is empty.
-        tunnels = [one for one in known if one.get("pid") and subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(one["pid"])], capture_output=True, text=True, check=False).stdout.strip("Zs+<N \n")]
+        tunnels = [one for one in known if one.get("pid") and runs(one["pid"])]
         return f"{'no job' if not jobs else f'{jobs} job' + 's' * (jobs > 1)}, {'a tunnel' if tunnels else 'no tunnel'}"
 
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 
 import pytest
-from harness import PASSWORD, ROOT, free_port, until
+from harness import PASSWORD, ROOT, free_port, runs, until
 from kernel_client import Jupyter
 from lifecycle import FAULTS, LONG, a_person, fault, full_queue, identity, record
 
@@ -300,7 +300,7 @@ def test_a_tunnel_that_is_no_use_any_more(person, cluster, what, number):
     again = run.of("session")
     assert again["changed"] and again["tunnel"]["url"] == first["tunnel"]["url"]
     assert identity(again["tunnel"]["url"]) == first["id"]
-    until(lambda: not os.path.exists(f"/proc/{pid}") or " Z " in pathlib.Path(f"/proc/{pid}/stat").read_text(), "the end of the old ssh")
+    until(lambda: not runs(pid), "the end of the old ssh")
     record(what, note(run), person.left(), "connect brings back the same local address")
 
 

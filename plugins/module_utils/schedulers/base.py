@@ -16,6 +16,7 @@ import time
 from collections import namedtuple
 
 from .. import files
+from ..failure import sentence
 
 #: What a command did: exit status (127 not found, 124 timed out), stdout, stderr as text.
 Completed = namedtuple("Completed", "rc out err")
@@ -69,6 +70,11 @@ class Refused(SchedulerError):
 
     def __str__(self):
         return self.message + ("\n" + self.advice if self.advice else "")
+
+    @property
+    def told(self):
+        """The message and the advice as sentences (str)."""
+        return " ".join(sentence(part) for part in (self.message, self.advice) if part)
 
 
 # What clients say when they found nobody to talk to; after a time-out or a broken connection nobody knows.

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from ansible_collections.hpc.jupyter.plugins.module_utils import batch
+from ansible_collections.hpc.jupyter.plugins.module_utils.failure import Failure
 
 
 @pytest.fixture
@@ -54,3 +55,11 @@ def test_no_copies_are_kept_of_what_setup_alone_writes(home):
     for modules in (["a"], ["b"], ["c"]):
         apply(environment={"modules": modules})
     assert not [path.name for path in (home / ".jupyter/batch").iterdir() if path.name.endswith("~")]
+
+
+def test_a_job_of_another_cluster_is_refused_before_anything_is_written(home, monkeypatch):
+    monkeypatch.setattr(batch.schedulers, "detect", lambda *_args, **_more: ("slurm", {"sbatch": "/usr/bin/sbatch"}, "found"))
+    with pytest.raises(Failure) as told:
+        apply(scheduler="slurm", resources={"options": ["--clusters=other"]})
+    assert told.value.message.count("Take it out of jupyter_batch_options") == 1 and told.value.message.endswith("Nothing was changed.")
+    assert not list(home.iterdir())
